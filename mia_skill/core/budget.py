@@ -1,0 +1,59 @@
+"""Limits that end an episode cleanly."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mia_skill.core.config import BudgetConfig
+from mia_skill.core.errors import BudgetExceeded
+from mia_skill.core.types import StopReason, Usage
+
+__all__ = ["Meter", "stop_reason"]
+
+LIMITS = {
+    "steps": StopReason.STEP_LIMIT,
+    "searches": StopReason.SEARCH_LIMIT,
+    "tokens": StopReason.TOKEN_LIMIT,
+    "seconds": StopReason.TIME_LIMIT,
+}
+
+
+def stop_reason(error: BudgetExceeded) -> StopReason:
+    """The reason an episode carries when this limit ended it."""
+    return LIMITS[error.limit]
+
+
+@dataclass
+class Meter:
+    """Counts what one episode spends and stops it at the first limit reached."""
+
+    limits: BudgetConfig
+    clock: Callable[[], float] = time.monotonic
+    usage: Usage = field(default_factory=Usage)
+    steps: int = 0
+    started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
+
+    def charge(self, usage: Usage) -> None:
+        """Add what a call cost. Never raises: what is already spent is recorded first."""
+        self.usage = self.usage + usage
+
+    def step(self) -> None:
+        """Begin one more step.
+
+        Raises:
+            BudgetExceeded: a limit is reached; nothing further may be started.
+        """
+        spent = {
+            "steps": float(self.steps),
+            "searches": float(self.usage.searches),
+            "tokens": float(self.usage.prompt_tokens + self.usage.completion_tokens),
+            "seconds": self.clock() - self.started,
+        }
+        for name, amount in spent.items():
+            limit = getattr(self.limits, name)
+            if amount >= limit:
+                raise BudgetExceeded(f"the budget of {limit:g} {name} is spent", limit=name)
+        self.steps += 1

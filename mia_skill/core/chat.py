@@ -1,0 +1,115 @@
+"""`ChatModel`: the one seam through which this project talks to a language model."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from mia_skill.core.errors import ModelReplyError
+from mia_skill.core.types import Text, Usage, Value
+
+__all__ = ["ChatModel", "Message", "Reply", "ScriptedChat", "parse_form"]
+
+Form = TypeVar("Form", bound=BaseModel)
+
+
+class Message(Value):
+    """One turn. Memories and tool texts are quoted in user turns, never in a system turn."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Text
+
+
+class Reply(Value):
+    """What a model said, and what it cost."""
+
+    text: str
+    usage: Usage = Usage()
+    model: str = ""
+    finish: str = "stop"
+    """"stop", "length" (cut off), ..."""
+
+
+class ChatModel(Protocol):
+    """Completes a conversation."""
+
+    @property
+    def name(self) -> str:
+        """For traces."""
+        ...
+
+    async def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        schema: Mapping[str, object] | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        n: int = 1,
+    ) -> tuple[Reply, ...]:
+        """`n` replies. With `schema`, each is asked to be JSON of that schema, which the caller must still check.
+
+        Raises:
+            ModelError: nothing usable came back. Never an empty reply in place of an error.
+        """
+        ...
+
+
+@dataclass
+class ScriptedChat:
+    """A model that says what it was told to: for tests and rehearsals. An `Exception` in the script is raised.
+
+    `seen` keeps every conversation it was given.
+    """
+
+    script: Iterable[str | Exception]
+    name: str = "scripted"
+    seen: list[tuple[Message, ...]] = field(default_factory=list)
+    schemas: list[Mapping[str, object] | None] = field(default_factory=list)
+    _left: deque[str | Exception] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._left = deque(self.script)
+
+    async def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        schema: Mapping[str, object] | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        n: int = 1,
+    ) -> tuple[Reply, ...]:
+        """The next `n` lines of the script."""
+        self.seen.append(tuple(messages))
+        self.schemas.append(schema)
+        replies = []
+        for _ in range(n):
+            if not self._left:
+                raise AssertionError(f"the script of {self.name!r} is used up")
+            line = self._left.popleft()
+            if isinstance(line, Exception):
+                raise line
+            replies.append(Reply(text=line, usage=Usage(calls=1), model=self.name))
+        return tuple(replies)
+
+
+def parse_form(text: str, form: type[Form]) -> Form:
+    """The JSON form a model was asked for. The whole reply must be that JSON, bare or in one code fence.
+
+    Raises:
+        ModelReplyError: it is not; the message says what is wrong with it. Nothing is guessed from prose.
+    """
+    body = text.strip()
+    if body.startswith("```") and body.endswith("```") and body.count("```") == 2:
+        body = body.removeprefix("```").removesuffix("```").removeprefix("json").strip()
+    try:
+        return form.model_validate_json(body)
+    except ValidationError as cause:
+        problem = cause.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "reply"
+        raise ModelReplyError(f"the reply is no {form.__name__}: {where}: {problem['msg']}", raw=text) from None

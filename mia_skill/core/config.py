@@ -1,0 +1,294 @@
+"""One frozen tree of settings: TOML file < environment < flags. Unknown keys fail, naming the nearest."""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal, get_args
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from mia_skill.core.errors import ConfigError
+
+__all__ = [
+    "BudgetConfig",
+    "EndpointConfig",
+    "MemoryConfig",
+    "MiaConfig",
+    "ModelsConfig",
+    "Role",
+    "ScoreWeights",
+    "SearchConfig",
+    "ServerConfig",
+    "TrustConfig",
+    "load_config",
+]
+
+Role = Literal["manager", "planner", "executor", "judge", "router"]
+ENV_PREFIX = "MIA_"
+ENV_CONTROL = frozenset({"MIA_CONFIG"})
+"""Variables of ours that are no settings."""
+
+
+class Section(BaseModel):
+    """Base of all sections."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EndpointConfig(Section):
+    """One OpenAI-compatible chat endpoint (vLLM or any other)."""
+
+    base_url: str
+    """Up to and including `/v1`."""
+    model: str
+    api_key: SecretStr | None = None
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """Evaluation runs at 0 (spec section 6)."""
+    max_tokens: int = Field(default=1024, ge=1)
+    timeout_s: float = Field(default=120.0, gt=0)
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    max_retries: int = Field(default=3, ge=0, le=20)
+    max_connections: int = Field(default=64, ge=1)
+    json_schema: bool = True
+    """The server honours `response_format: json_schema`; false asks in words only."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _http(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return url.rstrip("/")
+
+
+class ModelsConfig(Section):
+    """An endpoint per role; a role without its own uses `default`; without that, no model."""
+
+    default: EndpointConfig | None = None
+    manager: EndpointConfig | None = None
+    planner: EndpointConfig | None = None
+    executor: EndpointConfig | None = None
+    judge: EndpointConfig | None = None
+    router: EndpointConfig | None = None
+
+    def of(self, role: Role) -> EndpointConfig | None:
+        """The endpoint that serves `role`."""
+        own: EndpointConfig | None = getattr(self, role)
+        return own or self.default
+
+
+class ScoreWeights(Section):
+    """Weights of the retrieval score (paper, appendix 10)."""
+
+    sim: float = Field(default=0.7, ge=0)
+    """Of min-max normalised similarity (paper: 0.7)."""
+    value: float = Field(default=0.3, ge=0)
+    rarity: float = Field(default=0.3, ge=0)
+    question: float = Field(default=0.8, ge=0)
+    """Share of the question in the similarity (paper: 0.8); the caption has the rest."""
+    caption: float = Field(default=0.2, ge=0)
+
+
+class MemoryConfig(Section):
+    """The memory bank."""
+
+    path: Path | None = None
+    """The SQLite file; default `<home>/memory.sqlite3`."""
+    namespace: str = Field(default="default", pattern=r"^[\w.:@-]{1,64}$")
+    k_success: int = Field(default=2, ge=0, le=20)
+    """How many successes are shown (published code: 2)."""
+    k_failure: int = Field(default=2, ge=0, le=20)
+    min_similarity: float = Field(default=0.35, ge=-1, le=1)
+    """Raw similarity under which a unit is not relevant at all: min-max alone always crowns a best one."""
+    max_tokens: int = Field(default=1500, ge=50)
+    """All units shown together, in tokens of about four characters."""
+    merge_similarity: float = Field(default=0.97, gt=0, le=1)
+    """From this question similarity on, with the same outcome, a new unit merges into the old one."""
+    weights: ScoreWeights = ScoreWeights()
+    embedder: str = "minilm"
+    """"minilm" (packaged) or "openai" with `embedder_url` and `embedder_model`."""
+    embedder_url: str | None = None
+    embedder_model: str | None = None
+    embedder_key: SecretStr | None = None
+
+
+class SearchConfig(Section):
+    """Where `search` looks."""
+
+    corpus: tuple[Path, ...] = ()
+    """jsonl files of `{id, title, text}`, searched together."""
+    k: int = Field(default=5, ge=1, le=50)
+    passage_chars: int = Field(default=1200, ge=100)
+    """A passage longer than this is cut, and says so."""
+    web: str = "none"
+    """Engine for the web: "none", "ddgs" (extra `web`), "serper"."""
+    web_key: SecretStr | None = None
+    web_url: str | None = None
+    """Replaces the engine's address: a proxy, or a test server."""
+    timeout_s: float = Field(default=10.0, gt=0)
+
+
+class TrustConfig(Section):
+    """Judgment without ground truth."""
+
+    reasoning: float = Field(default=0.5, ge=0)
+    """Weight of the reasoning reviewer (paper 3.4.3)."""
+    sourcing: float = Field(default=0.3, ge=0)
+    validity: float = Field(default=0.2, ge=0)
+    accept: float = Field(default=6.5, ge=0, le=10)
+    """Weighted review score from which an answer is called correct."""
+    reject: float = Field(default=4.0, ge=0, le=10)
+    """Weighted review score up to which it is called incorrect; between the two: abstain."""
+
+
+class BudgetConfig(Section):
+    """Limits of one episode."""
+
+    steps: int = Field(default=10, ge=1)
+    """Tool turns (paper: 10)."""
+    searches: int = Field(default=20, ge=1)
+    tokens: int = Field(default=60_000, ge=100)
+    seconds: float = Field(default=600.0, gt=0)
+
+
+class ServerConfig(Section):
+    """The MCP server."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8756, ge=0, le=65535)
+    token: SecretStr | None = None
+    """Bearer token; needed beyond loopback."""
+    prompts: bool = True
+    """Some hosts pay two tools for prompts."""
+    resources: bool = True
+    read_only: bool = False
+    """Leaves out every tool that writes."""
+    max_result_chars: int = Field(default=32_000, ge=1_000)
+    """OpenClaw cuts a result there."""
+
+
+class MiaConfig(Section):
+    """Everything that can be set."""
+
+    home: Path = Field(default_factory=lambda: default_home())
+    models: ModelsConfig = ModelsConfig()
+    memory: MemoryConfig = MemoryConfig()
+    search: SearchConfig = SearchConfig()
+    trust: TrustConfig = TrustConfig()
+    budget: BudgetConfig = BudgetConfig()
+    server: ServerConfig = ServerConfig()
+
+    @property
+    def bank_path(self) -> Path:
+        """The SQLite file of the bank."""
+        return self.memory.path or self.home / "memory.sqlite3"
+
+
+def default_home() -> Path:
+    """`$XDG_DATA_HOME/mia`, else `~/.local/share/mia`."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "mia"
+
+
+def load_config(
+    path: Path | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> MiaConfig:
+    """The settings of this process.
+
+    `path` (or `$MIA_CONFIG`, or `<home>/config.toml` if it is there) < `MIA_*` variables, where `__` goes one
+    section down (`MIA_MODELS__DEFAULT__BASE_URL`) < `flags` with dotted keys (`memory.namespace`).
+
+    Raises:
+        ConfigError: an unknown key (the nearest is named), a value out of range, or an unreadable file.
+    """
+    env = os.environ if environment is None else environment
+    tree: dict[str, object] = {}
+    for name, layer in (
+        ("the file", _from_file(_config_path(path, env))),
+        ("the environment", dict(_from_environment(env))),
+        ("the flags", dict(flags or {})),
+    ):
+        for key, value in layer.items():
+            _refuse_unknown(key, name)
+            _put(tree, key.split("."), value)
+    try:
+        return MiaConfig.model_validate(tree)
+    except ValidationError as cause:
+        first = cause.errors(include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"setting {where!r}: {first['msg']}") from None
+
+
+def _config_path(path: Path | None, env: Mapping[str, str]) -> Path | None:
+    chosen = path or (Path(env["MIA_CONFIG"]) if env.get("MIA_CONFIG") else None)
+    if chosen is not None:
+        return chosen
+    usual = Path(env.get("MIA_HOME") or default_home()) / "config.toml"
+    return usual if usual.is_file() else None
+
+
+def _from_file(path: Path | None) -> dict[str, object]:
+    if path is None:
+        return {}
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as cause:
+        raise ConfigError(f"cannot read the configuration file {path}: {cause.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+        raise ConfigError(f"{path} is no valid TOML: {cause}") from None
+    return dict(_flatten(tree, ()))
+
+
+def _flatten(tree: Mapping[str, object], above: tuple[str, ...]) -> Iterator[tuple[str, object]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, (*above, key))
+        else:
+            yield ".".join((*above, key)), value
+
+
+def _from_environment(env: Mapping[str, str]) -> Iterator[tuple[str, object]]:
+    for name, text in env.items():
+        if name.startswith(ENV_PREFIX) and name not in ENV_CONTROL:
+            yield name.removeprefix(ENV_PREFIX).lower().replace("__", "."), _env_value(text)
+
+
+def _env_value(text: str) -> object:
+    if text[:1] in "[{":
+        try:
+            parsed: object = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return text
+        return parsed
+    return text
+
+
+def _refuse_unknown(key: str, layer: str) -> None:
+    known = _known_keys(MiaConfig)
+    if key in known:
+        return
+    nearest = get_close_matches(key, known, n=1, cutoff=0)[0]
+    raise ConfigError(f"unknown setting {key!r} in {layer}; the nearest is {nearest!r}")
+
+
+def _known_keys(section: type[BaseModel], above: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, field in section.model_fields.items():
+        nested = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
+        inner = next((kind for kind in nested if issubclass(kind, BaseModel)), None)
+        keys += _known_keys(inner, f"{above}{name}.") if inner else [f"{above}{name}"]
+    return keys
+
+
+def _put(tree: dict[str, object], path: list[str], value: object) -> None:
+    *above, last = path
+    for part in above:
+        below = tree.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"setting {'.'.join(path)!r}: {part!r} is a section, not a value")
+        tree = below
+    tree[last] = value

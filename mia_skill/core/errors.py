@@ -1,0 +1,164 @@
+"""Every error this project raises, drawn as a tree. The type names the boundary, the message holds the fix.
+
+MiaError
+├── ConfigError            a setting is wrong; the message names the key and the nearest valid one
+├── MissingExtraError      an optional package is not installed; the message holds the install line
+├── InputError             the caller's argument cannot be used; nothing was changed
+├── ModelError             a chat endpoint gave nothing usable
+│   ├── ModelUnreachableError   no connection, or a time-out
+│   ├── ModelStatusError        an HTTP status that retrying did not cure
+│   └── ModelReplyError         it answered, but not with what was asked for
+├── PlanError              the Planner's reply is no plan. Never means "an empty plan"
+├── JudgeError             no verdict could be had. Never means "wrong"
+├── SearchError            a search engine failed. Never means "no results"
+├── ToolCallError          a model's tool call cannot be parsed
+├── BankError              the memory bank cannot do what was asked
+│   ├── UnknownIdError          no such unit
+│   ├── EmbedderMismatchError   stored vectors come from another embedder; the message holds the re-embed command
+│   ├── BankCorruptError        the database or a file beside it is damaged
+│   └── BankUnwritableError     disk full, read-only folder or lock never released
+├── CorpusError            a corpus file is missing or broken
+└── BudgetExceeded         a limit ended the episode cleanly
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = [
+    "BankCorruptError",
+    "BankError",
+    "BankUnwritableError",
+    "BudgetExceeded",
+    "ConfigError",
+    "CorpusError",
+    "EmbedderMismatchError",
+    "InputError",
+    "JudgeError",
+    "MiaError",
+    "MissingExtraError",
+    "ModelError",
+    "ModelReplyError",
+    "ModelStatusError",
+    "ModelUnreachableError",
+    "PlanError",
+    "SearchError",
+    "ToolCallError",
+    "UnknownIdError",
+    "boundary",
+]
+
+
+class MiaError(Exception):
+    """The root: catching it catches everything this project raises on purpose."""
+
+
+class ConfigError(MiaError):
+    """A setting cannot be used."""
+
+
+class MissingExtraError(MiaError):
+    """An optional package is needed and not there."""
+
+
+class InputError(MiaError):
+    """The caller's argument cannot be used; nothing was changed."""
+
+
+class ModelError(MiaError):
+    """A chat endpoint gave nothing usable. A failed call is no sample, never an empty answer."""
+
+
+class ModelUnreachableError(ModelError):
+    """The endpoint could not be reached, or did not answer in time."""
+
+
+class ModelStatusError(ModelError):
+    """The endpoint answered with an error status."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ModelReplyError(ModelError):
+    """The endpoint answered, but not with what was asked for."""
+
+    def __init__(self, message: str, *, raw: str) -> None:
+        super().__init__(message)
+        self.raw = raw
+
+
+class PlanError(MiaError):
+    """The reply holds no plan. Never means "an empty plan"."""
+
+    def __init__(self, message: str, *, raw: str) -> None:
+        super().__init__(message)
+        self.raw = raw
+
+
+class JudgeError(MiaError):
+    """The judge gave no verdict. Never means "wrong": the caller retries or skips the sample."""
+
+    def __init__(self, message: str, *, raw: str) -> None:
+        super().__init__(message)
+        self.raw = raw
+
+
+class SearchError(MiaError):
+    """A search engine failed. Never means "no results"."""
+
+    def __init__(self, message: str, *, engine: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.engine = engine
+        self.retry_after_s = retry_after_s
+
+
+class ToolCallError(MiaError):
+    """A model's text holds a tool call that cannot be parsed."""
+
+    def __init__(self, message: str, *, raw: str) -> None:
+        super().__init__(message)
+        self.raw = raw
+
+
+class BankError(MiaError):
+    """The memory bank cannot do what was asked."""
+
+
+class UnknownIdError(BankError):
+    """No unit has this id."""
+
+
+class EmbedderMismatchError(BankError):
+    """The stored vectors come from another embedder; they are never mixed."""
+
+
+class BankCorruptError(BankError):
+    """The database, or a file beside it, is damaged."""
+
+
+class BankUnwritableError(BankError):
+    """Disk full, read-only folder, or a lock that is never released."""
+
+
+class CorpusError(MiaError):
+    """A corpus file is missing or broken."""
+
+
+class BudgetExceeded(MiaError):
+    """A limit ended the episode; what was done so far is kept."""
+
+    def __init__(self, message: str, *, limit: str) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+@contextmanager
+def boundary(error: type[MiaError], what: str, *foreign: type[Exception]) -> Iterator[None]:
+    """Re-raise the named foreign exceptions as `error`, saying `what` was being done. Our own errors pass through."""
+    try:
+        yield
+    except MiaError:
+        raise
+    except foreign as cause:
+        raise error(f"{what}: {cause or type(cause).__name__}") from cause

@@ -1,0 +1,155 @@
+"""What a judgment says. The contract of the trust part; facts/trust section 4, spec section 5."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from mia_skill.core.types import Outcome, Passage, Step, Text, Usage, Value
+
+__all__ = [
+    "Case",
+    "Check",
+    "CheckState",
+    "Claim",
+    "Injection",
+    "Label",
+    "MemoryAdvice",
+    "Quote",
+    "Review",
+    "Support",
+    "Verdict",
+    "VerifyNext",
+]
+
+
+class Label(StrEnum):
+    """The verdict. Abstain is an answer: "this cannot be decided from what was given"."""
+
+    CORRECT = "correct"
+    INCORRECT = "incorrect"
+    ABSTAIN = "abstain"
+    NOT_ATTEMPTED = "not_attempted"
+
+
+class Support(StrEnum):
+    """What the evidence says about one claim."""
+
+    SUPPORTED = "supported"
+    PARTIAL = "partial"
+    CONTRADICTED = "contradicted"
+    CONFLICTING = "conflicting"
+    NOT_FOUND = "not_found"
+
+
+class CheckState(StrEnum):
+    """Result of one named check."""
+
+    OK = "ok"
+    FAIL = "fail"
+    UNSURE = "unsure"
+    NOT_APPLICABLE = "n/a"
+
+
+class Case(Value):
+    """What is to be judged."""
+
+    question: Text = Field(min_length=1)
+    answer: Text = ""
+    steps: tuple[Step, ...] = ()
+    evidence: tuple[Passage, ...] = ()
+    """Further texts that the answer may be checked against, beside those of the steps."""
+    caption: Text | None = None
+
+
+class Quote(Value):
+    """An exact piece of evidence: `text == source_text[start:end]`, in characters."""
+
+    source_id: str
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    text: Text
+
+
+class Check(Value):
+    """One named deterministic check on one claim or on the whole case."""
+
+    name: str
+    state: CheckState
+    detail: Text = ""
+
+
+class Claim(Value):
+    """One checkable statement of the answer."""
+
+    id: str
+    text: Text
+    start: int = Field(default=0, ge=0)
+    end: int = Field(default=0, ge=0)
+    kind: str = "entity"
+    support: Support = Support.NOT_FOUND
+    p: float = Field(default=0.0, ge=0, le=1)
+    quotes: tuple[Quote, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+
+class Injection(Value):
+    """Text in a source that tries to steer whoever reads it. Flagged with its span, never deleted."""
+
+    source_id: str
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    rule: str
+    severity: str = "medium"
+
+
+class VerifyNext(Value):
+    """What to look up before trusting the answer: feeds `replan` and the next searches."""
+
+    query: Text
+    why: Text
+    claim_id: str | None = None
+
+
+class Review(Value):
+    """One reviewer's report."""
+
+    reviewer: str
+    score: float = Field(ge=0, le=10)
+    reason: Text = ""
+    cited: tuple[str, ...] = ()
+    """Source ids it names; ids that do not exist void the report's support."""
+
+
+class MemoryAdvice(Value):
+    """May this run enter the bank, and under which outcome."""
+
+    store: str = "no"
+    """"yes", "quarantine" or "no"."""
+    outcome: Outcome | None = None
+    trust: float = Field(default=0.0, ge=0, le=1)
+
+
+class Verdict(Value):
+    """A judgment: what is supported by what, what is not, how sure, and what to look up next."""
+
+    label: Label
+    p_correct: float | None = Field(default=None, ge=0, le=1)
+    """None where nothing was estimated."""
+    reasons: tuple[Text, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    checks: tuple[Check, ...] = ()
+    reviews: tuple[Review, ...] = ()
+    split: bool = False
+    """The reviewers disagreed, and an area chair (or nobody) settled it."""
+    injections: tuple[Injection, ...] = ()
+    verify_next: tuple[VerifyNext, ...] = ()
+    memory_advice: MemoryAdvice = MemoryAdvice()
+    backend: str = "evidence"
+    """"evidence" (no model), "endpoint", "host" or "gold"."""
+    prompt_digests: dict[str, str] = Field(default_factory=dict)
+    usage: Usage = Usage()
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The outcome a bank may store; None on abstain and on not attempted."""
+        return {Label.CORRECT: Outcome.CORRECT, Label.INCORRECT: Outcome.INCORRECT}.get(self.label)

@@ -1,0 +1,1 @@
+"""The retrieval part: memory bank, embedder, corpus, web search, the seeded world."""

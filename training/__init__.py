@@ -1,0 +1,1 @@
+"""Training: rewards, advantages and adapters for unmodified veRL."""

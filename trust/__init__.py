@@ -1,0 +1,1 @@
+"""The trust part: judgment without ground truth, evidence checks, guard."""
