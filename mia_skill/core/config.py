@@ -120,6 +120,8 @@ class SearchConfig(Section):
     corpus: tuple[Path, ...] = ()
     """jsonl files of `{id, title, text}`, searched together."""
     k: int = Field(default=5, ge=1, le=50)
+    dense: bool = True
+    """Add embeddings to BM25 (better recall; the first opening of a corpus embeds it, about 25 passages a second)."""
     passage_chars: int = Field(default=1200, ge=100)
     """A passage longer than this is cut, and says so."""
     web: str = "none"

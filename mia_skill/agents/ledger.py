@@ -1,0 +1,51 @@
+"""What this process has shown lately: so that a host can refer by id instead of sending texts back."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from threading import Lock
+
+from mia_skill.core.types import Passage
+
+__all__ = ["Ledger"]
+
+
+@dataclass
+class Ledger:
+    """Bounded memory of passages returned and units shown; the oldest are dropped first. Safe across threads.
+
+    A convenience, never the truth: after a restart a host must send texts and ids itself.
+    """
+
+    capacity: int = 4096
+    _passages: OrderedDict[str, Passage] = field(default_factory=OrderedDict, repr=False)
+    _shown: OrderedDict[str, tuple[str, ...]] = field(default_factory=OrderedDict, repr=False)
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def keep(self, passages: Iterable[Passage]) -> None:
+        """Remember passages that were returned."""
+        with self._lock:
+            for passage in passages:
+                self._passages[passage.id] = passage
+                self._passages.move_to_end(passage.id)
+            while len(self._passages) > self.capacity:
+                self._passages.popitem(last=False)
+
+    def passages(self, ids: Iterable[str]) -> tuple[Passage, ...]:
+        """Those of `ids` that are still known, in their order."""
+        with self._lock:
+            return tuple(self._passages[one] for one in ids if one in self._passages)
+
+    def show(self, question: str, unit_ids: Iterable[str]) -> None:
+        """Remember which units were shown for a question; further ones are added."""
+        with self._lock:
+            key = " ".join(question.split()).casefold()
+            self._shown[key] = tuple(dict.fromkeys((*self._shown.get(key, ()), *unit_ids)))
+            self._shown.move_to_end(key)
+            while len(self._shown) > self.capacity:
+                self._shown.popitem(last=False)
+
+    def shown(self, question: str) -> tuple[str, ...]:
+        """The units shown for a question, for the credit when its outcome is known."""
+        with self._lock:
+            return self._shown.get(" ".join(question.split()).casefold(), ())

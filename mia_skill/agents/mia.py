@@ -1,0 +1,282 @@
+"""`Mia`: memory, planning, search and judgment behind a handful of verbs. Every caller uses this one object."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import anyio
+import anyio.to_thread
+from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored, UnitPage
+from retrieval.search import SearchEngine
+from trust.evidence import examine
+from trust.panel import JudgeForm, Panel, from_form, judge_brief
+from trust.process import signals
+
+from mia_skill.agents.episode import Crew, Episode, run_episode
+from mia_skill.agents.executor import Executor
+from mia_skill.agents.forms import PlanForm, ReplanForm
+from mia_skill.agents.ledger import Ledger
+from mia_skill.agents.manager import Manager, Run
+from mia_skill.agents.planner import (
+    Planner,
+    plan_brief,
+    plan_from_form,
+    plan_messages,
+    read_plan,
+    read_replan,
+    replan_brief,
+    replan_from_form,
+    replan_messages,
+)
+from mia_skill.agents.results import Found, Judged, Planned, QueryResult, Replanned
+from mia_skill.core.chat import ChatModel, Message
+from mia_skill.core.config import MiaConfig, Role
+from mia_skill.core.errors import ConfigError, InputError, MiaError
+from mia_skill.core.events import Event, Listener, silent
+from mia_skill.core.types import Feedback, MemoryUnit, Outcome, Plan, Question, Step, Usage
+from mia_skill.core.verdict import Case, Verdict
+
+__all__ = ["Mia", "Source", "Sources"]
+
+Source = Literal["auto", "corpus", "web"]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where `search` looks; either may be missing."""
+
+    corpus: SearchEngine | None = None
+    web: SearchEngine | None = None
+
+    def pick(self, source: Source) -> SearchEngine:
+        """The engine for `source`; "auto" prefers the corpus.
+
+        Raises:
+            InputError: it is not configured; the message says how to configure it.
+        """
+        found = {"auto": self.corpus or self.web, "corpus": self.corpus, "web": self.web}[source]
+        if found is None:
+            raise InputError(
+                f"no search source {source!r} is configured: set search.corpus to jsonl files of id, title, text "
+                "(MIA_SEARCH__CORPUS), or search.web to an engine such as ddgs (MIA_SEARCH__WEB)"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Mia:
+    """One running instance: memory, planning, search and judgment behind a handful of verbs."""
+
+    config: MiaConfig
+    bank: Bank
+    manager: Manager
+    sources: Sources = Sources()
+    models: dict[Role, ChatModel] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
+
+    # -- memory -----------------------------------------------------------------------------------------------
+
+    async def recall(self, question: Question, *, namespace: str | None = None, **limits: object) -> Recall:
+        """Successes and failures on similar questions, or "nothing relevant". `limits` are fields of `MemoryQuery`."""
+        recall = await self.manager.recall(self.query(question, namespace=namespace, **limits))
+        self.ledger.show(question.text, (hit.unit.id for hit in recall.hits))
+        return recall
+
+    def query(self, question: Question, *, namespace: str | None = None, **limits: object) -> MemoryQuery:
+        """What to ask the bank for a question: the configured limits, then `limits` that are not None."""
+        memory = self.config.memory
+        asked = {
+            "text": question.text,
+            "caption": question.caption,
+            "modality": question.modality,
+            "namespace": namespace or memory.namespace,
+            "k_success": memory.k_success,
+            "k_failure": memory.k_failure,
+            "min_similarity": memory.min_similarity,
+            "max_tokens": memory.max_tokens,
+        }
+        return MemoryQuery.model_validate(asked | {name: one for name, one in limits.items() if one is not None})
+
+    async def store(self, run: Run, *, listener: Listener = silent) -> Stored:
+        """Keep one finished run: compress, consolidate and credit the units shown, in one transaction."""
+        shown = run.memory_ids or self.ledger.shown(run.question.text)
+        return await self.manager.consolidate((run.model_copy(update={"memory_ids": shown}),), listener=listener)
+
+    async def add(self, unit: MemoryUnit) -> Stored:
+        """Keep a unit as it is: an import, or one written by hand."""
+        return await anyio.to_thread.run_sync(self.bank.consolidate, Consolidation(units=(unit,)))
+
+    async def feedback(self, unit_id: str, good: bool, note: str = "") -> MemoryUnit:
+        """A user's word about a unit: sets its outcome."""
+        outcome = Outcome.CORRECT if good else Outcome.INCORRECT
+        spoken = Feedback(good=good, note=note)
+        return await anyio.to_thread.run_sync(partial(self.bank.feedback, unit_id, spoken, outcome))
+
+    async def units(self, **filters: object) -> UnitPage:
+        """A page of units; filters are those of `Bank.list`."""
+        return await anyio.to_thread.run_sync(partial(self.bank.list, **filters))  # type: ignore[arg-type]
+
+    async def unit(self, unit_id: str) -> MemoryUnit:
+        """One unit.
+
+        Raises:
+            UnknownIdError: there is none with this id.
+        """
+        return await anyio.to_thread.run_sync(self.bank.get, unit_id)
+
+    async def forget(self, unit_ids: Sequence[str]) -> int:
+        """Delete units for good; all of them or, when one is unknown, none."""
+        return await anyio.to_thread.run_sync(self.bank.forget, tuple(unit_ids))
+
+    # -- planning ---------------------------------------------------------------------------------------------
+
+    async def plan_request(self, question: Question, *, mark: str) -> tuple[Message, ...]:
+        """What a borrowed planning model is to read. Renders alike for the same bank and mark."""
+        return plan_messages(question, await self.recall(question), mark=mark)
+
+    async def plan(
+        self, question: Question, *, form: PlanForm | None = None, draft: str | None = None, **recall: object
+    ) -> Planned:
+        """A plan from whoever can write one: the filled-in `form`, a borrowed model's `draft`, the endpoint, or,
+        with none of these, a brief for the host agent.
+
+        Raises:
+            ModelError, PlanError: the model failed; there is no plan.
+        """
+        recalled = await self.recall(question, **recall)  # type: ignore[arg-type]
+        usage = Usage()
+        if form is not None:
+            plan = plan_from_form(form, recalled, brain="host")
+        elif draft is not None:
+            plan = read_plan(draft, recalled, brain="host")
+        elif "planner" in self.models:
+            plan, usage = await Planner(self.models["planner"]).plan(question, recalled)
+        else:
+            return Planned(status="brief", recall=recalled, brief=plan_brief(question, recalled))
+        return Planned(status="plan", recall=recalled, plan=plan, warnings=repeats(plan, recalled), usage=usage)
+
+    def replan_request(
+        self, question: Question, plan: str, steps: Sequence[Step], answer: str, *, mark: str
+    ) -> tuple[Message, ...]:
+        """What a borrowed reflecting model is to read."""
+        return replan_messages(question, plan, steps, answer, signals(question.text, steps, answer), mark=mark)
+
+    async def replan(
+        self,
+        question: Question,
+        plan: str,
+        steps: Sequence[Step],
+        answer: str = "",
+        *,
+        form: ReplanForm | None = None,
+        draft: str | None = None,
+    ) -> Replanned:
+        """Whether a run needs a new plan, and the new plan; signals found without a model come along always.
+
+        Raises:
+            ModelError, PlanError: the model failed; nothing was decided.
+        """
+        found = signals(question.text, steps, answer)
+        shown = self.ledger.shown(question.text)
+        usage = Usage()
+        if form is not None:
+            decision = replan_from_form(form, shown, brain="host")
+        elif draft is not None:
+            decision = read_replan(draft, shown, brain="host")
+        elif "planner" in self.models:
+            before = Plan(steps=tuple(plan.splitlines()) or ("(no plan)",), memory_ids=shown)
+            decision, usage = await Planner(self.models["planner"]).replan(question, before, steps, answer, found)
+        else:
+            return Replanned(status="brief", signals=found, brief=replan_brief(question, plan, found))
+        return Replanned(status="decided", signals=found, replan=decision, usage=usage)
+
+    # -- search and judgment ----------------------------------------------------------------------------------
+
+    async def search(self, queries: Sequence[str], *, k: int | None = None, source: Source = "auto") -> Found:
+        """Several queries at once. A query that fails carries its error; the others keep their results.
+
+        Raises:
+            InputError: no such source is configured, or there is no query.
+        """
+        if not queries:
+            raise InputError("search needs at least one query")
+        engine = self.sources.pick(source)
+        results: list[QueryResult] = [QueryResult(query=query) for query in queries]
+
+        async def one(position: int, query: str) -> None:
+            try:
+                passages = await engine.search(query, k or self.config.search.k)
+            except MiaError as error:
+                results[position] = QueryResult(query=query, error=str(error))
+                return
+            self.ledger.keep(passages)
+            results[position] = QueryResult(query=query, passages=passages)
+
+        async with anyio.create_task_group() as group:
+            for position, query in enumerate(queries):
+                group.start_soon(one, position, query)
+        return Found(source=engine.name, results=tuple(results))
+
+    async def judge(self, case: Case, *, form: JudgeForm | None = None, listener: Listener = silent) -> Judged:
+        """Is the answer supported? Evidence checks always; the panel where a judge model is configured; else a
+        brief with which the host's model can review, its citations checked by us.
+
+        Raises:
+            JudgeError, ModelError: the panel gave no verdict. Never means "wrong".
+        """
+        await listener(Event(stage="judge", message="checking the evidence"))
+        examined = await anyio.to_thread.run_sync(examine, case)
+        if form is not None:
+            return Judged(verdict=from_form(case, examined, form, self.config.trust))
+        if "judge" in self.models:
+            return Judged(verdict=await Panel(self.models["judge"], self.config.trust).judge(case, listener))
+        return Judged(verdict=examined, brief=judge_brief(case, examined))
+
+    # -- the whole agent --------------------------------------------------------------------------------------
+
+    async def ask(self, question: Question, *, store: bool = True, listener: Listener = silent) -> Episode:
+        """One whole episode with the configured models; then, unless told otherwise, what it taught is stored.
+
+        Raises:
+            ConfigError: no model endpoint is configured.
+            MiaError: a part failed; nothing is stored and nothing counts as wrong.
+        """
+        missing = [role for role in ("planner", "executor") if role not in self.models]
+        if missing:
+            raise ConfigError(
+                f"`ask` needs a model for {' and '.join(missing)}: set models.default.base_url and "
+                "models.default.model (MIA_MODELS__DEFAULT__BASE_URL, MIA_MODELS__DEFAULT__MODEL)"
+            )
+        crew = Crew(
+            manager=self.manager,
+            planner=Planner(self.models["planner"]),
+            executor=Executor(self.models["executor"], self.sources.pick("auto"), self.config.search.k),
+            judge=self._verdict,
+        )
+        episode = await run_episode(question, crew, self.query(question), self.config.budget, listener=listener)
+        if store and episode.trajectory.steps:
+            await self.store(episode.run, listener=listener)
+        return episode
+
+    async def _verdict(self, case: Case, /) -> Verdict:
+        return (await self.judge(case)).verdict
+
+    async def aclose(self) -> None:
+        """Give back connections and files."""
+        for model in {id(model): model for model in self.models.values()}.values():
+            close = getattr(model, "aclose", None)
+            if close is not None:
+                await close()
+        await anyio.to_thread.run_sync(self.bank.close)
+
+
+def repeats(plan: Plan, recall: Recall) -> tuple[str, ...]:
+    """Warnings about a plan that does again what a recalled failure did."""
+    words = set(plan.text.casefold().split())
+    found = []
+    for hit in recall.failures:
+        tried = set((hit.unit.plan or hit.unit.workflow).casefold().split())
+        if tried and len(words & tried) >= 0.9 * len(words | tried):
+            found.append(f"this plan repeats {hit.unit.id}, which failed; try another way")
+    return tuple(found)

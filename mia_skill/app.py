@@ -1,0 +1,115 @@
+"""Composition root: `build(config)` makes the objects. The only place that picks implementations."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import get_args
+
+import anyio
+import anyio.to_thread
+from retrieval.bank import Bank
+from retrieval.embed import Embedder
+from retrieval.search import SearchEngine
+
+from mia_skill.agents.manager import Manager
+from mia_skill.agents.mia import Mia, Sources
+from mia_skill.agents.results import Found, Judged, Planned, Replanned
+from mia_skill.core.chat import ChatModel
+from mia_skill.core.config import EndpointConfig, MiaConfig, Role
+from mia_skill.core.events import Listener, silent
+from mia_skill.core.types import Passage
+
+__all__ = ["Found", "Judged", "Mia", "Planned", "Replanned", "Sources", "build", "open_bank"]
+
+
+@asynccontextmanager
+async def build(config: MiaConfig, *, listener: Listener = silent) -> AsyncIterator[Mia]:
+    """Everything that `config` asks for, closed again at the end. The only place that picks implementations.
+
+    Raises:
+        MiaError: a part cannot be made; its message holds the fix.
+    """
+    mia = await anyio.to_thread.run_sync(_assemble, config)
+    try:
+        yield mia
+    finally:
+        with anyio.CancelScope(shield=True):
+            await mia.aclose()
+
+
+def open_bank(config: MiaConfig, *, any_embedder: bool = False) -> Bank:
+    """The bank alone, for commands that need nothing else. `any_embedder` opens one whose vectors are foreign, to
+    embed them again.
+
+    Raises:
+        BankError: it cannot be opened; the message holds the fix.
+    """
+    from retrieval.embed import build_embedder
+    from retrieval.sqlite_bank import SqliteBank
+
+    return SqliteBank.open(
+        config.bank_path,
+        build_embedder(config.memory, config.home / "cache"),
+        weights=config.memory.weights,
+        merge_similarity=config.memory.merge_similarity,
+        any_embedder=any_embedder,
+    )
+
+
+def _assemble(config: MiaConfig) -> Mia:
+    from retrieval.embed import build_embedder
+    from retrieval.web import build_web
+
+    from mia_skill.core.openai_chat import OpenAIChat
+
+    bank = open_bank(config)
+    made: dict[EndpointConfig, OpenAIChat] = {}
+    models: dict[Role, ChatModel] = {}
+    for role in get_args(Role):
+        endpoint = config.models.of(role)
+        if endpoint is not None:
+            models[role] = made.setdefault(endpoint, OpenAIChat(endpoint))
+    embedder = build_embedder(config.memory, config.home / "cache")
+    embedder = build_embedder(config.memory, config.home / "cache")
+    corpus = LazyCorpus(config, embedder) if config.search.corpus else None
+    return Mia(
+        config=config,
+        bank=bank,
+        manager=Manager(bank, models.get("manager")),
+        sources=Sources(corpus=corpus, web=build_web(config.search)),
+        models=models,
+    )
+
+
+@dataclass
+class LazyCorpus:
+    """Opens the corpus at the first search: a big one must not delay the server's start."""
+
+    config: MiaConfig
+    embedder: Embedder
+    name: str = "corpus"
+    _lock: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
+    _opened: SearchEngine | None = field(default=None, repr=False)
+
+    async def search(self, query: str, k: int = 5) -> tuple[Passage, ...]:
+        """The corpus' best passages.
+
+        Raises:
+            CorpusError: a file is missing or broken.
+        """
+        async with self._lock:
+            if self._opened is None:
+                self._opened = await anyio.to_thread.run_sync(self._open)
+        return await self._opened.search(query, k)
+
+    def _open(self) -> SearchEngine:
+        from retrieval.corpus import Corpus
+
+        search = self.config.search
+        cache = self.config.home / "cache" / "corpus"
+        return Corpus.open(
+            search.corpus,
+            self.embedder if search.dense else None,
+            cache=cache,
+            passage_chars=search.passage_chars,
+        )

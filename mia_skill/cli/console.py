@@ -1,0 +1,88 @@
+"""What all commands share: settings from flags, printing, and errors as exit codes."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import click
+import orjson
+from pydantic import BaseModel
+
+from mia_skill.app import Mia, build
+from mia_skill.core.config import MiaConfig, load_config
+from mia_skill.core.errors import InputError, MiaError
+from mia_skill.core.events import Event
+
+__all__ = ["ANSWER_IS_NO", "FAILED", "Settings", "as_json", "json_flag", "run"]
+
+T = TypeVar("T")
+
+FAILED = 1
+"""Exit code: it could not be done; the message on stderr says how to mend it."""
+ANSWER_IS_NO = 3
+"""Exit code: it was done, and the answer is no (judged not correct, doctor found a problem)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The flags that stand before the command."""
+
+    file: Path | None
+    home: Path | None
+    pairs: tuple[str, ...]
+
+    def load(self) -> MiaConfig:
+        """The settings: file < environment < flags.
+
+        Raises:
+            ConfigError, InputError: see the message.
+        """
+        flags: dict[str, object] = {}
+        for pair in self.pairs:
+            key, equals, value = pair.partition("=")
+            if not equals:
+                raise InputError(f"--set takes KEY=VALUE, not {pair!r}")
+            flags[key.strip()] = value
+        if self.home is not None:
+            flags["home"] = self.home
+        return load_config(self.file, flags=flags)
+
+
+def run(settings: Settings, work: Callable[[Mia], Awaitable[T]]) -> T:
+    """Build `Mia`, do `work` with it, close it."""
+    config = settings.load()
+
+    async def inside() -> T:
+        async with build(config) as mia:
+            return await work(mia)
+
+    return anyio.run(inside)
+
+
+def as_json(value: BaseModel | list[Any] | dict[str, Any]) -> str:
+    """One JSON document, indented, for `--json`."""
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return orjson.dumps(plain, option=orjson.OPT_INDENT_2, default=str).decode()
+
+
+json_flag = click.option("--json", "json_", is_flag=True, help="Print one JSON document instead of text.")
+
+
+async def show_progress(event: Event, /) -> None:
+    """A listener for people: one dim line per event on stderr."""
+    click.secho(f"  {event.stage}: {event.message}".rstrip(": "), dim=True, err=True)
+
+
+class Group(click.Group):
+    """Turns our errors into a message and an exit code, so no command repeats it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except MiaError as error:
+            click.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
+            sys.exit(FAILED)

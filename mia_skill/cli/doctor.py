@@ -1,0 +1,160 @@
+"""`mia doctor`: what works here, what does not, and the line that mends it."""
+
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+from pathlib import Path
+from typing import Literal
+
+import anyio
+import click
+
+from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag
+from mia_skill.core.config import EndpointConfig, MiaConfig, Role
+from mia_skill.core.errors import MiaError
+from mia_skill.core.types import Value
+
+__all__ = ["Finding", "doctor", "examine"]
+
+EXTRAS = {"web": "ddgs", "serve": "vllm", "train": "verl", "rl": "torch", "flash": "flash_attn", "postgres": "psycopg"}
+ROLES: tuple[Role, ...] = ("manager", "planner", "executor", "judge", "router")
+
+
+class Finding(Value):
+    """One thing looked at."""
+
+    part: str
+    state: Literal["ok", "off", "problem"]
+    """"off" is fine: it is simply not configured."""
+    detail: str
+    fix: str = ""
+
+
+@click.command()
+@json_flag
+@click.pass_obj
+def doctor(settings: Settings, json_: bool) -> None:
+    """Check interpreter, packages, bank, search and endpoints. Exit code 3 when something must be mended."""
+    found = examine(settings.load())
+    if json_:
+        click.echo(as_json({"findings": [one.model_dump() for one in found]}))
+    else:
+        for one in found:
+            colour = {"ok": "green", "off": "white", "problem": "red"}[one.state]
+            click.echo(f"{click.style(f'{one.state:8}', fg=colour)}{one.part:12}{one.detail}")
+            if one.fix:
+                click.echo(f"{'':20}fix: {one.fix}")
+    if any(one.state == "problem" for one in found):
+        sys.exit(ANSWER_IS_NO)
+
+
+def examine(config: MiaConfig) -> list[Finding]:
+    """Everything, in the order in which it should be mended."""
+    return [python(), faiss_build(), *extras(), bank(config), *search(config), *anyio.run(endpoints, config)]
+
+
+def python() -> Finding:
+    """The interpreter and this package."""
+    where = f"{platform.python_version()} at {sys.executable}, mia-skill {_version('mia-skill')}, mcp {_version('mcp')}"
+    return Finding(part="python", state="ok", detail=where)
+
+
+def faiss_build() -> Finding:
+    """Which FAISS is installed: two builds overwrite each other's folder."""
+    builds = [name for name in ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs") if _version(name) != "missing"]
+    if len(builds) > 1:
+        keep = builds[-1]
+        fix = f"pip uninstall -y {' '.join(builds)} && pip install {keep}"
+        return Finding(part="faiss", state="problem", detail=f"{' and '.join(builds)} are both installed", fix=fix)
+    try:
+        import faiss
+    except (ImportError, RuntimeError, OSError) as cause:
+        return Finding(part="faiss", state="problem", detail=str(cause), fix="pip install --force-reinstall faiss-cpu")
+    gpus = faiss.get_num_gpus()
+    return Finding(part="faiss", state="ok", detail=f"{builds[0]} {faiss.__version__}, {gpus} GPU(s) seen")
+
+
+def extras() -> list[Finding]:
+    """The optional packages."""
+    found = []
+    for extra, module in EXTRAS.items():
+        there = importlib.util.find_spec(module) is not None
+        detail = (
+            f"{module} {_version(module.replace('_', '-'))}"
+            if there
+            else f"not installed: pip install 'mia-skill[{extra}]'"
+        )
+        found.append(Finding(part=f"[{extra}]", state="ok" if there else "off", detail=detail))
+    return found
+
+
+def bank(config: MiaConfig) -> Finding:
+    """Can the bank be opened, and is it healthy?"""
+    from mia_skill.app import open_bank
+
+    try:
+        opened = open_bank(config)
+    except MiaError as error:
+        return Finding(part="bank", state="problem", detail=str(config.bank_path), fix=str(error))
+    health = opened.health()
+    opened.close()
+    detail = f"{health.units} units, {health.pairs} plan pairs in {health.path}, embedder {health.embedder[:24]}"
+    if health.problems:
+        return Finding(part="bank", state="problem", detail=detail, fix="; ".join(health.problems))
+    return Finding(part="bank", state="ok", detail=detail)
+
+
+def search(config: MiaConfig) -> list[Finding]:
+    """Corpus files and the web engine."""
+    found = [_corpus_file(path) for path in config.search.corpus]
+    if not found:
+        hint = "set search.corpus to jsonl files of id, title, text (try: mia world --out world)"
+        found.append(Finding(part="corpus", state="off", detail=hint))
+    web = config.search.web
+    if web == "none":
+        found.append(Finding(part="web", state="off", detail="set search.web to an engine, e.g. ddgs"))
+    elif web == "ddgs" and importlib.util.find_spec("ddgs") is None:
+        found.append(Finding(part="web", state="problem", detail=web, fix="pip install 'mia-skill[web]'"))
+    else:
+        found.append(Finding(part="web", state="ok", detail=web))
+    return found
+
+
+def _corpus_file(path: Path) -> Finding:
+    if path.is_file():
+        return Finding(part="corpus", state="ok", detail=f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    return Finding(part="corpus", state="problem", detail=f"{path} is missing", fix="correct search.corpus")
+
+
+async def endpoints(config: MiaConfig) -> list[Finding]:
+    """Is every configured endpoint there, and does it serve its model?"""
+    asked = {role: config.models.of(role) for role in ROLES}
+    distinct = {endpoint for endpoint in asked.values() if endpoint is not None}
+    if not distinct:
+        hint = "none: the host's own model plans and judges. Set models.default.base_url and .model to use vLLM"
+        return [Finding(part="model", state="off", detail=hint)]
+    return [await _endpoint(one, [role for role in ROLES if asked[role] == one]) for one in distinct]
+
+
+async def _endpoint(endpoint: EndpointConfig, roles: list[Role]) -> Finding:
+    from mia_skill.core.openai_chat import OpenAIChat
+
+    detail = f"{endpoint.model} at {endpoint.base_url} for {', '.join(roles)}"
+    chat = OpenAIChat(endpoint.model_copy(update={"timeout_s": 10.0, "max_retries": 0}))
+    try:
+        served = await chat.models()
+    except MiaError as error:
+        return Finding(part="model", state="problem", detail=detail, fix=str(error))
+    finally:
+        await chat.aclose()
+    if endpoint.model not in served:
+        return Finding(part="model", state="problem", detail=detail, fix=f"it serves {', '.join(served) or 'nothing'}")
+    return Finding(part="model", state="ok", detail=detail)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"

@@ -1,0 +1,217 @@
+"""`mia memory ...`: look at, add to, move and clean the bank."""
+
+import sys
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+import anyio.to_thread
+import click
+import orjson
+
+from mia_skill.app import Mia
+from mia_skill.cli.console import Settings, as_json, json_flag, run
+from mia_skill.core.errors import InputError
+from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Question
+
+__all__ = ["memory"]
+
+OUTCOMES = click.Choice([outcome.value for outcome in Outcome])
+
+
+@click.group()
+def memory() -> None:
+    """Search, show, add, rate, export, import, forget and audit memory units."""
+
+
+@memory.command()
+@click.argument("question")
+@click.option("--k", default=2, show_default=True, type=click.IntRange(0, 20), help="Successes, and as many failures.")
+@click.option("--namespace")
+@json_flag
+@click.pass_obj
+def search(settings: Settings, question: str, k: int, namespace: str | None, json_: bool) -> None:
+    """What is remembered for a question like QUESTION."""
+    recall = run(
+        settings, lambda mia: mia.recall(Question(text=question), namespace=namespace, k_success=k, k_failure=k)
+    )
+    if json_:
+        click.echo(as_json(recall))
+        return
+    for hit in recall.hits:
+        click.echo(f"{line(hit.unit)}\n    {hit.why}\n{indent(hit.unit.workflow)}")
+    if recall.note:
+        click.echo(recall.note)
+
+
+@memory.command("list")
+@click.option("--outcome", type=OUTCOMES)
+@click.option("--text", help="Only units whose question or workflow holds this.")
+@click.option("--namespace")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--cursor", help="From the last page's `next`.")
+@json_flag
+@click.pass_obj
+def list_(
+    settings: Settings,
+    outcome: str | None,
+    text: str | None,
+    namespace: str | None,
+    limit: int,
+    cursor: str | None,
+    json_: bool,
+) -> None:
+    """All units, newest first, a page at a time."""
+    wanted = Outcome(outcome) if outcome else None
+    page = run(
+        settings,
+        lambda mia: mia.units(outcome=wanted, text=text, namespace=namespace, limit=limit, cursor=cursor),
+    )
+    if json_:
+        click.echo(as_json(page))
+        return
+    for unit in page.units:
+        click.echo(line(unit))
+    click.echo(
+        f"{len(page.units)} of {page.total}" + (f"; next: --cursor {page.next_cursor}" if page.next_cursor else "")
+    )
+
+
+@memory.command()
+@click.argument("unit_id")
+@json_flag
+@click.pass_obj
+def show(settings: Settings, unit_id: str, json_: bool) -> None:
+    """One unit, whole."""
+    unit = run(settings, lambda mia: mia.unit(unit_id))
+    if json_:
+        click.echo(as_json(unit))
+        return
+    click.echo(f"{line(unit)}\n{indent(unit.workflow)}")
+    came = unit.provenance
+    click.echo(f"    from {', '.join(came.origins)}; judged by {came.judged_by}; {unit.created_at:%Y-%m-%d}")
+
+
+@memory.command()
+@click.option("--question", required=True)
+@click.option("--workflow", required=True, help="The steps that solve it, without its facts.")
+@click.option("--outcome", type=OUTCOMES, required=True)
+@click.option("--namespace")
+@json_flag
+@click.pass_obj
+def add(settings: Settings, question: str, workflow: str, outcome: str, namespace: str | None, json_: bool) -> None:
+    """Remember a workflow by hand."""
+
+    async def work(mia: Mia) -> str:
+        unit = MemoryUnit(
+            question=question,
+            workflow=workflow,
+            outcome=Outcome(outcome),
+            namespace=namespace or mia.config.memory.namespace,
+            provenance=Provenance(origins=(Origin.USER,), judged_by="user"),
+        )
+        return (await mia.add(unit)).unit_ids[0]
+
+    unit_id = run(settings, work)
+    click.echo(as_json({"id": unit_id}) if json_ else unit_id)
+
+
+@memory.command()
+@click.argument("unit_id")
+@click.argument("word", type=click.Choice(["good", "bad"]))
+@click.option("--note", default="")
+@click.pass_obj
+def feedback(settings: Settings, unit_id: str, word: str, note: str) -> None:
+    """Say that a unit was GOOD or BAD."""
+    click.echo(line(run(settings, lambda mia: mia.feedback(unit_id, word == "good", note))))
+
+
+@memory.command()
+@click.argument("unit_ids", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def forget(settings: Settings, unit_ids: tuple[str, ...], yes: bool) -> None:
+    """Delete units for good. When one id is unknown, nothing is deleted."""
+    if not yes:
+        click.confirm(f"Delete {len(unit_ids)} unit(s) for good?", abort=True)
+    click.echo(f"forgot {run(settings, lambda mia: mia.forget(unit_ids))}")
+
+
+@memory.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.pass_obj
+def export(settings: Settings, file: Path | None) -> None:
+    """Write all units and plan pairs as JSON lines, to FILE or to stdout."""
+
+    async def work(mia: Mia) -> int:
+        return await anyio.to_thread.run_sync(write, mia, file)
+
+    count = run(settings, work)
+    click.echo(f"{count} lines", err=True)
+
+
+def write(mia: Mia, file: Path | None) -> int:
+    """The export itself."""
+    try:
+        target: nullcontext[TextIO] | TextIO = file.open("w", encoding="utf-8") if file else nullcontext(sys.stdout)
+    except OSError as cause:
+        raise InputError(f"cannot write {file}: {cause.strerror}") from None
+    count = 0
+    with target as out:
+        for count, row in enumerate(mia.bank.export(), 1):  # noqa: B007 - counted for the report
+            out.write(orjson.dumps(row, default=str).decode() + "\n")
+    return count
+
+
+@memory.command("import")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
+@json_flag
+@click.pass_obj
+def import_(settings: Settings, file: Path, dry_run: bool, json_: bool) -> None:
+    """Read units from an export. Broken lines are reported with their number; the others are kept."""
+
+    async def work(mia: Mia) -> object:
+        return await anyio.to_thread.run_sync(partial(mia.bank.import_, file, dry_run=dry_run))
+
+    report = run(settings, work)
+    click.echo(as_json(report) if json_ else str(report))  # type: ignore[arg-type]
+
+
+@memory.command()
+@json_flag
+@click.pass_obj
+def audit(settings: Settings, json_: bool) -> None:
+    """Report junk: duplicates, never used, empty workflows, no provenance, pending outcomes."""
+
+    async def work(mia: Mia) -> object:
+        return await anyio.to_thread.run_sync(mia.bank.audit)
+
+    report = run(settings, work)
+    click.echo(as_json(report) if json_ else str(report))  # type: ignore[arg-type]
+
+
+@memory.command()
+@click.pass_obj
+def reembed(settings: Settings) -> None:
+    """Compute all vectors again with the configured embedder. Safe to interrupt and to repeat."""
+    from mia_skill.app import open_bank
+
+    bank = open_bank(settings.load(), any_embedder=True)
+    with click.progressbar(length=100, label="embedding", file=sys.stderr) as bar:
+        count = bank.reembed(lambda done, total: bar.update(int(100 * done / max(total, 1)) - bar.pos))
+    bank.close()
+    click.echo(f"{count} units embedded again")
+
+
+def line(unit: MemoryUnit) -> str:
+    """A unit in one line."""
+    colour = {Outcome.CORRECT: "green", Outcome.INCORRECT: "red"}.get(unit.outcome, "yellow")  # type: ignore[arg-type]
+    state = click.style(unit.outcome or "pending", fg=colour)
+    return f"{unit.id} {state} {unit.wins}/{unit.uses} [{unit.namespace}] {unit.question[:100]}"
+
+
+def indent(text: str) -> str:
+    """Workflow lines under a unit."""
+    return "\n".join(f"    {one}" for one in text.splitlines())

@@ -1,0 +1,72 @@
+"""`mia serve`, `mia demo`, `mia world`."""
+
+from pathlib import Path
+
+import click
+
+from mia_skill.cli.console import Settings, as_json, json_flag
+
+__all__ = ["demo", "serve", "world"]
+
+
+@click.command()
+@click.option("--stdio", "transport", flag_value="stdio", default="stdio", help="Over stdin/stdout (default).")
+@click.option(
+    "--http", "transport", flag_value="http", help="Streamable HTTP at /mcp; loopback unless server.host says else."
+)
+@click.option("--host", help="Address to bind; beyond loopback a server.token is needed.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port for --http (default 8756).")
+@click.option("--read-only", is_flag=True, help="Leave out every tool that writes.")
+@click.pass_obj
+def serve(settings: Settings, transport: str, host: str | None, port: int | None, read_only: bool) -> None:
+    """Serve the tools over MCP. With --stdio, stdout carries JSON-RPC only."""
+    extra = [f"server.host={host}"] * bool(host) + [f"server.port={port}"] * (port is not None)
+    extra += ["server.read_only=true"] * read_only
+    config = Settings(settings.file, settings.home, (*settings.pairs, *extra)).load()
+    from mcp_server import __main__ as server
+
+    if transport == "http":
+        server.serve_http(config)
+    else:
+        server.serve_stdio(config)
+
+
+@click.command()
+@click.option("--questions", default=40, show_default=True, type=click.IntRange(2, 2000), help="Length of the stream.")
+@click.option("--size", default=160, show_default=True, type=click.IntRange(60, 5000), help="Entities in the world.")
+@click.option("--seed", default=7, show_default=True, help="Another seed is another world.")
+@click.option("--quiet", is_flag=True, help="Only the table at the end.")
+@json_flag
+@click.pass_obj
+def demo(settings: Settings, questions: int, size: int, seed: int, quiet: bool, json_: bool) -> None:
+    """A small host agent works through a stream of questions twice: without memory, then with it.
+
+    The server runs as a separate process; the agent is a real MCP client and knows only what the tools return.
+    """
+    from mia_skill.demo import run_demo
+
+    result = run_demo(settings.load(), questions=questions, size=size, seed=seed, quiet=quiet or json_)
+    if json_:
+        click.echo(as_json(result))
+
+
+@click.command()
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write to.")
+@click.option("--seed", default=7, show_default=True)
+@click.option("--size", default=300, show_default=True, type=click.IntRange(20, 100_000), help="Number of entities.")
+@json_flag
+def world(out: Path, seed: int, size: int, json_: bool) -> None:
+    """Write the seeded fictional encyclopedia: corpus.jsonl and questions.jsonl.
+
+    Nothing in it can be known from pre-training, so right answers come from searching.
+    """
+    from retrieval.world import build_world
+
+    made = build_world(seed=seed, size=size)
+    made.write(out)
+    counts = {"pages": len(made.pages), "questions": len(made.questions), "folder": str(out)}
+    if json_:
+        click.echo(as_json(counts))
+    else:
+        click.echo(f"{counts['pages']} pages and {counts['questions']} questions in {out}")
+        click.echo(f"search them: mia --set 'search.corpus=[\"{out / 'corpus.jsonl'}\"]' ask '...'")
