@@ -1,0 +1,172 @@
+"""How the demo's agent reads: plain heuristics over sentences. It knows some English and nothing about the world."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mia_skill.agents.workflow import OPENERS, names, sentences, stands_in
+from mia_skill.core.types import Passage
+
+__all__ = ["Reading", "asked_kind", "best_reading", "by_wording", "comparison", "cues", "leads"]
+
+WORD = re.compile(r"[a-z]+")
+YEAR = re.compile(r"\b(1\d{3}|20\d{2})\b")
+NUMBER = re.compile(r"\b\d[\d.,]*\d|\b\d\b")
+LABEL = re.compile(r"\[[^\]]*\]")
+LABEL_PARTS = re.compile(r"(\[[^\]]*\])")
+
+SYNONYMS = (
+    "founder founded found set established started created launched",
+    "born birth birthplace native cradle raised",
+    "author wrote written writer penned composed",
+    "capital seat government",
+    "country nation state realm land",
+    "city town",
+    "mayor head leads led governs office",
+    "headquarters headquartered based office offices seat",
+    "located lies situated stands sits found",
+    "river flows runs waterway passes",
+    "long length stretches measures longer kilometres",
+    "studied graduated trained student educated attended alumnus",
+    "successor succeeded followed replaced",
+    "people population inhabitants residents populous larger",
+    "opened founded year date when began earlier older",
+    "designed built builder made maker architect",
+    "published appeared released",
+    "works worked employed teaches taught",
+    "mentor teacher pupil taught",
+)
+"""Everyday English: any two words of a line may stand for each other."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A candidate, and the sentence it stands in."""
+
+    value: str
+    sentence: str
+    score: float
+
+
+def stem(word: str) -> str:
+    """A crude stem: enough to let "flows" meet "flow"."""
+    for ending in ("ing", "ed", "es", "s"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word.removesuffix(ending)
+    return word
+
+
+GROUPS = tuple(frozenset(stem(word) for word in line.split()) for line in SYNONYMS)
+
+
+def stems(text: str) -> set[str]:
+    """Stems of the words that carry meaning, names and labels left out."""
+    plain = LABEL.sub(" ", text)
+    for name in names(plain):
+        plain = plain.replace(name, " ")
+    return {stem(word) for word in WORD.findall(plain.casefold()) if word not in OPENERS and len(word) > 1}
+
+
+def cues(text: str) -> set[str]:
+    """What to look for: the stems of `text` and their everyday synonyms."""
+    own = stems(text)
+    return own.union(*(group for group in GROUPS if group & own))
+
+
+def asked_kind(question: str) -> str:
+    """What kind of thing a question asks for: "year", "number", "yesno" or "name"."""
+    first = " ".join(question.casefold().split()[:3])
+    if re.search(r"\bwhen\b|\b(what|which) year\b", question.casefold()):
+        return "year"
+    if re.match(r"how (many|long|large|tall|old|much|far|deep|high|populous)\b", first):
+        return "number"
+    if re.match(r"(is|are|was|were|do|does|did|has|have)\b", first):
+        return "yesno"
+    return "name"
+
+
+def candidates(sentence: str, kind: str) -> list[str]:
+    """The values of that kind in a sentence."""
+    if kind == "year":
+        return YEAR.findall(sentence)
+    if kind == "number":
+        return NUMBER.findall(sentence)
+    return [name for name in names(sentence) if not name[0].isdigit()]
+
+
+def best_reading(
+    passages: Sequence[Passage], subject: str, wanted: set[str], kind: str, without: Iterable[str]
+) -> Reading | None:
+    """The best candidate of `kind` about `subject`, in a sentence that shares words with `wanted`."""
+    taken = [subject, *without]
+    best: Reading | None = None
+    for passage in passages:
+        about = 1.5 if subject and stands_in(passage.title, subject) else 0.0
+        for sentence in sentences(passage.text):
+            near = 1.0 if subject and stands_in(sentence, subject) else 0.0
+            overlap = len(stems(sentence) & wanted)
+            if not overlap or (subject and not about + near):
+                continue
+            for value in candidates(sentence, kind):
+                if any(stands_in(one, value) or stands_in(value, one) for one in taken if one):
+                    continue
+                score = about + near + overlap
+                if best is None or score > best.score:
+                    best = Reading(value, sentence, score)
+    return best
+
+
+def by_wording(passages: Sequence[Passage], wording: str, known: dict[str, str], target: str) -> Reading | None:
+    """The value that stands where a remembered wording has the label `target`, as in "set up in [...] by [found 1]".
+
+    `known` gives the names behind the other labels; a label without one stands for anything.
+    """
+    pattern = pattern_of(wording, known, target)
+    if pattern is None:
+        return None
+    for passage in passages:
+        for sentence in sentences(passage.text):
+            match = pattern.search(sentence)
+            found = [*names(match["value"]), *NUMBER.findall(match["value"])] if match else []
+            if found:
+                return Reading(found[0], sentence, 10.0)
+    return None
+
+
+def pattern_of(wording: str, known: dict[str, str], target: str) -> re.Pattern[str] | None:
+    """A remembered wording as a pattern with one group, "value"; None when it has no such label."""
+    parts = []
+    for piece in LABEL_PARTS.split(wording):
+        if piece == target:
+            parts.append("(?P<value>.{1,80}?)" if "(?P<value>.{1,80}?)" not in parts else "(?P=value)")
+        elif LABEL.fullmatch(piece):
+            parts.append(re.escape(known[piece]) if piece in known else ".{1,80}?")
+        else:
+            parts.append(re.escape(piece))
+    if "(?P<value>.{1,80}?)" not in parts:
+        return None
+    return re.compile("".join(parts) + r"(?!\w)", flags=re.IGNORECASE)
+
+
+def leads(passages: Sequence[Passage], subject: str, wanted: set[str]) -> list[str]:
+    """Names to follow next, those in sentences about `subject` that share words with the question first."""
+    scored: dict[str, float] = {}
+    for passage in passages:
+        about = stands_in(passage.title, subject) if subject else False
+        for sentence in sentences(passage.text):
+            if about or (subject and stands_in(sentence, subject)):
+                weight = 1.0 + len(stems(sentence) & wanted)
+                for name in candidates(sentence, "name"):
+                    if not (stands_in(subject, name) or stands_in(name, subject)):
+                        scored[name] = max(scored.get(name, 0.0), weight)
+    return sorted(scored, key=lambda name: -scored[name])
+
+
+def comparison(question: str) -> tuple[str, str, bool] | None:
+    """The two names of an either-or question, and whether the smaller value wins."""
+    match = re.search(r"\bor\b", question)
+    options = names(question)
+    if match is None or len(options) < 2:
+        return None
+    smaller = re.search(r"\b(earlier|older|first|shorter|smaller|fewer|less|before)\b", question.casefold())
+    return options[-2], options[-1], smaller is not None
