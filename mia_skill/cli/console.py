@@ -1,5 +1,6 @@
 """What all commands share: settings from flags, printing, and errors as exit codes."""
 
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import orjson
 from pydantic import BaseModel
 
 from mia_skill.app import Mia, build
-from mia_skill.core.config import MiaConfig, load_config
+from mia_skill.core.config import MiaConfig, json_or_text, load_config
 from mia_skill.core.errors import InputError, MiaError
 from mia_skill.core.events import Event
 
@@ -40,15 +41,32 @@ class Settings:
         Raises:
             ConfigError, InputError: see the message.
         """
+        flags = self.flags()
+        if self.home is not None:
+            flags["home"] = str(self.home)
+        return load_config(self.file, flags=flags)
+
+    def flags(self) -> dict[str, object]:
+        """The `--set` pairs.
+
+        Raises:
+            InputError: one has no `=`.
+        """
         flags: dict[str, object] = {}
         for pair in self.pairs:
             key, equals, value = pair.partition("=")
             if not equals:
                 raise InputError(f"--set takes KEY=VALUE, not {pair!r}")
-            flags[key.strip()] = value
-        if self.home is not None:
-            flags["home"] = self.home
-        return load_config(self.file, flags=flags)
+            flags[key.strip()] = json_or_text(value)
+        return flags
+
+    def environment(self) -> dict[str, str]:
+        """The same settings as variables, for a server in another process. The home folder is not passed on."""
+        passed = {name: value for name, value in os.environ.items() if name.startswith("MIA_")}
+        if self.file is not None:
+            passed["MIA_CONFIG"] = str(self.file.resolve())
+        pairs = (pair.partition("=") for pair in self.pairs)
+        return passed | {f"MIA_{key.strip().upper().replace('.', '__')}": value for key, _, value in pairs}
 
 
 def run(settings: Settings, work: Callable[[Mia], Awaitable[T]]) -> T:

@@ -36,18 +36,36 @@ def serve(settings: Settings, transport: str, host: str | None, port: int | None
 @click.option("--size", default=160, show_default=True, type=click.IntRange(60, 5000), help="Entities in the world.")
 @click.option("--seed", default=7, show_default=True, help="Another seed is another world.")
 @click.option("--quiet", is_flag=True, help="Only the table at the end.")
+@click.option("--verbose", is_flag=True, help="Every question step by step, not only the first ones.")
 @json_flag
 @click.pass_obj
-def demo(settings: Settings, questions: int, size: int, seed: int, quiet: bool, json_: bool) -> None:
+def demo(settings: Settings, questions: int, size: int, seed: int, quiet: bool, verbose: bool, json_: bool) -> None:
     """A small host agent works through a stream of questions twice: without memory, then with it.
 
-    The server runs as a separate process; the agent is a real MCP client and knows only what the tools return.
+    The server runs as a separate process; the agent is a real MCP client and knows only what the tools return. With
+    a model endpoint configured, its planner and judge are used; without one the agent completes briefs itself.
     """
-    from mia_skill.demo import run_demo
+    from rich.console import Console
 
-    result = run_demo(settings.load(), questions=questions, size=size, seed=seed, quiet=quiet or json_)
+    from mia_skill.demo.show import Show, table
+    from mia_skill.demo.stage import run_demo
+
+    config = settings.load()
+    planner = config.models.of("planner")
+    console = Console()
+    show = Show(console, quiet=quiet or json_, full=verbose)
+    result = run_demo(
+        settings.environment(),
+        questions=questions,
+        size=size,
+        seed=seed,
+        watch=show.watch,
+        brain=planner.model if planner else "none",
+    )
     if json_:
         click.echo(as_json(result))
+    else:
+        console.print(table(result))
 
 
 @click.command()

@@ -23,6 +23,7 @@ __all__ = [
     "SearchConfig",
     "ServerConfig",
     "TrustConfig",
+    "json_or_text",
     "load_config",
 ]
 
@@ -256,10 +257,11 @@ def _flatten(tree: Mapping[str, object], above: tuple[str, ...]) -> Iterator[tup
 def _from_environment(env: Mapping[str, str]) -> Iterator[tuple[str, object]]:
     for name, text in env.items():
         if name.startswith(ENV_PREFIX) and name not in ENV_CONTROL:
-            yield name.removeprefix(ENV_PREFIX).lower().replace("__", "."), _env_value(text)
+            yield name.removeprefix(ENV_PREFIX).lower().replace("__", "."), json_or_text(text)
 
 
-def _env_value(text: str) -> object:
+def json_or_text(text: str) -> object:
+    """A list or object written as JSON, else the text as it is: how variables and flags give structured values."""
     if text[:1] in "[{":
         try:
             parsed: object = orjson.loads(text)

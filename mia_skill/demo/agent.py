@@ -14,7 +14,9 @@ from mia_skill.demo.reader import Reading, asked_kind, best_reading, by_wording,
 
 __all__ = ["Explorer", "Note", "Work", "follow"]
 
-STEP = re.compile(r'search (?P<purpose>.*?)(?:; look for wording like "(?P<wording>.*)")? \((?P<input>.*) -> (?P<output>.*)\)$')
+STEP = re.compile(
+    r'search (?P<purpose>.*?)(?:; look for wording like "(?P<wording>.*)")? \((?P<input>.*) -> (?P<output>.*)\)$'
+)
 LABEL = re.compile(r"\[(?:name|found) \d+\]")
 
 Search = Callable[[str], Awaitable[tuple[Passage, ...]]]
@@ -81,7 +83,9 @@ class Explorer:
         while frontier and len(work.notes) < work.limit:
             subject = frontier.pop(0)
             if subject:
-                passages = await work.look(f"{subject} {' '.join(sorted(self.plain()))}", f"follow {subject}") or passages
+                passages = (
+                    await work.look(f"{subject} {' '.join(sorted(self.plain()))}", f"follow {subject}") or passages
+                )
             reading = best_reading(passages, subject, wanted, work.kind, asked)
             if reading is not None and (best is None or reading.score > best.score):
                 best = reading
@@ -108,7 +112,9 @@ class Explorer:
     def plain(self) -> set[str]:
         """The question's own words that carry meaning."""
         found = names(self.work.question)
-        words = re.findall(r"[a-z]{3,}", re.sub("|".join(map(re.escape, found)) or "^$", " ", self.work.question).casefold())
+        words = re.findall(
+            r"[a-z]{3,}", re.sub("|".join(map(re.escape, found)) or "^$", " ", self.work.question).casefold()
+        )
         return {word for word in words if cues(word)}
 
 
@@ -124,7 +130,9 @@ async def follow(work: Work, steps: Sequence[str]) -> bool:
         inputs = [known[label] for label in LABEL.findall(parts["input"]) if label in known]
         passages = await work.look(" ".join(query.split()), f"workflow step {position + 1}")
         target = f"[{parts['output'].strip('[]')}]"
-        reading = read_step(passages, parts["wording"] or "", known, target, inputs, work.kind if last else "name", step)
+        reading = read_step(
+            passages, parts["wording"] or "", known, target, inputs, work.kind if last else "name", step
+        )
         if reading is None:
             return False
         known[target] = reading.value

@@ -1,0 +1,166 @@
+"""The demo's host: plays one question through the tools, as an agent with a language model would."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mcp import Client
+from mcp.types import TextContent
+
+from mia_skill.core.errors import MiaError
+from mia_skill.core.types import Passage
+from mia_skill.demo.agent import Explorer, Note, Work, follow
+
+__all__ = ["Host", "Solved", "ToolFailure"]
+
+EXPLORE = ["search the whole question", "follow the names found there, best first"]
+SEARCHES = 10
+"""Limit of searches for one question, whatever the plan."""
+
+
+class ToolFailure(MiaError):
+    """A tool answered with an error."""
+
+
+@dataclass
+class Solved:
+    """What happened for one question."""
+
+    answer: str = ""
+    why: str = ""
+    verdict: str = "abstain"
+    queries: list[str] = field(default_factory=list)
+    memories: list[str] = field(default_factory=list)
+    from_memory: bool = False
+    """The answer came by following a remembered workflow."""
+    replanned: bool = False
+    stored: bool = False
+    told: list[str] = field(default_factory=list)
+    """What to show, in the order in which it happened."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """An MCP client with a small deterministic mind."""
+
+    client: Client
+    with_memory: bool
+
+    async def solve(self, question: str) -> Solved:
+        """Retrieve, plan, search, replan when evidence is missing, judge, store."""
+        done = Solved()
+        work = Work(question=question, search=self.search, limit=SEARCHES)
+        workflows = await self.recall(question, done) if self.with_memory else []
+        plan = await self.plan(question, workflows[0] if workflows else EXPLORE, done)
+        await self.carry_out(work, plan, done)
+        if await self.replan(work, plan, done):
+            await self.retry(work, workflows[1:], done)
+        done.answer, done.why = work.answer, work.why
+        done.queries = [note.query for note in work.notes]
+        await self.judge(work, done)
+        if self.with_memory and work.notes:
+            await self.store(work, plan, done)
+        return done
+
+    async def recall(self, question: str, done: Solved) -> list[list[str]]:
+        """The workflows of similar questions that went well, most fitting first."""
+        got = await self.call("memory_retrieve", question=question)
+        good = [unit for unit in got["memories"] if unit["outcome"] == "correct"]
+        done.memories = [unit["id"] for unit in got["memories"]]
+        done.told.append(f"memory_retrieve: {len(good)} that worked, {len(done.memories) - len(good)} that failed")
+        return [[line.partition(". ")[2] for line in unit["workflow"].splitlines()] for unit in good]
+
+    async def plan(self, question: str, steps: list[str], done: Solved) -> list[str]:
+        """The endpoint's plan where there is one; else this agent fills in the brief."""
+        planned = await self.call("plan", question=question)
+        if planned["status"] == "brief":
+            planned = await self.call("plan", question=question, form={"steps": steps[:12]})
+        done.told.append(f"plan: {' | '.join(planned['steps'])}")
+        return list(planned["steps"])
+
+    async def carry_out(self, work: Work, plan: list[str], done: Solved) -> None:
+        """Follow a remembered workflow, or explore."""
+        if plan == EXPLORE:
+            await Explorer(work).run()
+        else:
+            done.from_memory = await follow(work, plan)
+        done.told.append(f"search x{len(work.notes)}: {work.answer or 'no answer yet'}")
+
+    async def replan(self, work: Work, plan: list[str], done: Solved) -> bool:
+        """Ask once whether to go on another way."""
+        asked: dict[str, Any] = {"question": work.question, "plan": numbered(plan), "steps": notes(work.notes)}
+        asked["answer"] = work.answer
+        got = await self.call("replan", **asked)
+        if got["status"] == "brief":
+            need = not work.answer and plan != EXPLORE
+            form = {
+                "need_replan": need,
+                "reason": "nothing found yet" if need else "",
+                "steps": EXPLORE if need else [],
+            }
+            got = await self.call("replan", **asked, form=form)
+        done.replanned = bool(got.get("need_replan"))
+        if done.replanned:
+            signals = ", ".join(signal["name"] for signal in got.get("signals", []))
+            done.told.append(f"replan: {got.get('reason', '')} [{signals}]")
+        return done.replanned
+
+    async def retry(self, work: Work, others: list[list[str]], done: Solved) -> None:
+        """The next remembered workflow, then exploring."""
+        for steps in others:
+            if await follow(work, steps):
+                done.from_memory = True
+                return
+        await Explorer(work).run()
+
+    async def judge(self, work: Work, done: Solved) -> None:
+        """Have the answer checked against what was read."""
+        got = await self.call("judge", question=work.question, answer=work.answer, steps=notes(work.notes))
+        done.verdict = str(got["label"])
+        reasons = got.get("reasons") or [""]
+        done.told.append(f"judge: {done.verdict} ({reasons[0]})")
+
+    async def store(self, work: Work, plan: list[str], done: Solved) -> None:
+        """Keep the run; the server judges it and credits the units that were shown."""
+        got = await self.call(
+            "memory_store",
+            question=work.question,
+            answer=work.answer,
+            steps=notes(work.notes),
+            plan=numbered(plan),
+            memory_ids=done.memories,
+        )
+        done.stored = bool(got.get("ids"))
+        merged = " (merged into an older one)" if got.get("merged") else ""
+        done.told.append(f"memory_store: {got.get('outcome', 'nothing kept')}{merged}")
+
+    async def search(self, query: str) -> tuple[Passage, ...]:
+        """One query through the search tool."""
+        got = await self.call("search", queries=[query])
+        (result,) = got["results"]
+        if result.get("error"):
+            raise ToolFailure(f"search: {result['error']}")
+        return tuple(Passage(id=one["id"], title=one.get("title", ""), text=one["text"]) for one in result["passages"])
+
+    async def call(self, tool: str, **arguments: object) -> Mapping[str, Any]:
+        """One tool call.
+
+        Raises:
+            ToolFailure: the tool answered with an error; its text says what to do.
+        """
+        result = await self.client.call_tool(tool, arguments)
+        if result.is_error or result.structured_content is None:
+            said = " ".join(block.text for block in result.content if isinstance(block, TextContent))
+            raise ToolFailure(f"{tool}: {said}")
+        content: Mapping[str, Any] = result.structured_content
+        return content
+
+
+def notes(taken: list[Note]) -> list[dict[str, object]]:
+    """The searches as the tools take them."""
+    return [{"query": note.query, "passage_ids": list(note.passage_ids), "thought": note.thought} for note in taken]
+
+
+def numbered(steps: list[str]) -> str:
+    """Steps as text."""
+    return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))

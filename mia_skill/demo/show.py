@@ -1,0 +1,70 @@
+"""What the demo prints: each question as it is played, then a table of both passes."""
+
+from dataclasses import dataclass, field
+
+from retrieval.world import WorldQuestion
+from rich.console import Console
+from rich.table import Table
+
+from mia_skill.demo.host import Solved
+from mia_skill.demo.stage import DemoResult, Pass
+
+__all__ = ["Show", "table"]
+
+IN_FULL = 3
+"""Questions of each pass that are shown step by step; the others take one line."""
+
+
+@dataclass
+class Show:
+    """Prints while the passes run. `full` shows every question step by step."""
+
+    console: Console
+    quiet: bool = False
+    full: bool = False
+    _seen: set[str] = field(default_factory=set, repr=False)
+
+    def watch(self, name: str, number: int, question: WorldQuestion, done: Solved, right: bool) -> None:
+        """One question was played."""
+        if self.quiet:
+            return
+        if name not in self._seen:
+            self._seen.add(name)
+            self.console.rule(f"[bold]{name}")
+        mark = "[green]right[/]" if right else "[red]wrong[/]"
+        how = "by a remembered workflow" if done.from_memory else "by exploring"
+        searches = f"{len(done.queries)} searches" if len(done.queries) != 1 else "1 search"
+        self.console.print(f"[bold]{number:>3}[/] {question.text}", highlight=False)
+        if self.full or number <= IN_FULL:
+            for line in done.told:
+                self.console.print(f"      {line[:300]}", style="dim", highlight=False, markup=False)
+        answer = done.answer or "(none)"
+        self.console.print(f"      {answer} -> {mark}; {searches}, {how}; judged {done.verdict}", highlight=False)
+
+
+def table(result: DemoResult) -> Table:
+    """Both passes side by side."""
+    shown = Table(title=f"{result.passes[0].questions} questions over {result.pages} pages, seed {result.seed}")
+    shown.add_column("")
+    for one in result.passes:
+        shown.add_column(one.name, justify="right")
+    for label, figure in ROWS:
+        shown.add_row(label, *(figure(one) for one in result.passes))
+    return shown
+
+
+ROWS = (
+    ("answers right", lambda one: f"{one.right} of {one.questions}"),
+    ("  in the second half", lambda one: f"{one.right_late} of {one.questions - one.questions // 2}"),
+    ("searches", lambda one: f"{one.searches} ({one.searches / one.questions:.1f} a question)"),
+    ("answered by a remembered workflow", lambda one: str(one.plans_from_memory)),
+    ("plans changed", lambda one: str(one.replans)),
+    ("judged", lambda one: judged(one)),
+    ("runs stored", lambda one: str(one.stored)),
+    ("seconds", lambda one: f"{one.seconds:.1f}"),
+)
+
+
+def judged(one: Pass) -> str:
+    """The verdicts, counted."""
+    return ", ".join(f"{count} {label}" for label, count in one.judged.items())

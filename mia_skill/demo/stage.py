@@ -1,0 +1,111 @@
+"""The stage: a seeded world, a server in its own process, a real MCP client, and the stream of questions, twice."""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import anyio
+from mcp import Client, StdioServerParameters
+from retrieval.world import WorldQuestion, build_world, grade
+
+from mia_skill.core.types import Value
+from mia_skill.demo.host import Host, Solved
+
+__all__ = ["DemoResult", "Pass", "run_demo"]
+
+Watch = Callable[[str, int, WorldQuestion, Solved, bool], None]
+"""Told after each question: the pass, its number, the question, what was done, whether the answer is right."""
+
+
+class Pass(Value):
+    """One pass over the stream. All counts are counted, none assumed."""
+
+    name: str
+    questions: int
+    right: int
+    right_late: int
+    """Right answers in the second half of the stream."""
+    searches: int
+    plans_from_memory: int
+    replans: int
+    judged: dict[str, int]
+    stored: int
+    seconds: float
+
+
+class DemoResult(Value):
+    """Both passes over the same stream."""
+
+    seed: int
+    pages: int
+    brain: str
+    """Who planned: "none" (the agent itself completes briefs) or the endpoint's model."""
+    passes: tuple[Pass, ...]
+
+
+def run_demo(
+    environment: Mapping[str, str], *, questions: int, size: int, seed: int, watch: Watch, brain: str = "none"
+) -> DemoResult:
+    """Both passes; every figure in the result is computed from what the tools returned and the world's gold answers.
+
+    `environment` is added to the server's own (model endpoints, say).
+    """
+    world = build_world(seed=seed, size=size)
+    stream = pick(world.questions, questions)
+    with tempfile.TemporaryDirectory(prefix="mia-demo-") as folder:
+        world.write(Path(folder) / "world")
+        passes = [
+            anyio.run(play, name, with_memory, stream, Path(folder), dict(environment), watch)
+            for name, with_memory in (("without memory", False), ("with memory", True))
+        ]
+    return DemoResult(seed=seed, pages=len(world.pages), brain=brain, passes=tuple(passes))
+
+
+def pick(questions: Sequence[WorldQuestion], count: int) -> list[WorldQuestion]:
+    """A stream in which shapes recur: round robin over the shapes, commonest first."""
+    shapes: dict[str, list[WorldQuestion]] = {}
+    for question in questions:
+        shapes.setdefault(question.shape, []).append(question)
+    chosen = sorted(shapes.values(), key=lambda group: (-len(group), group[0].shape))[: max(2, count // 5)]
+    rounds = [group[turn] for turn in range(max(map(len, chosen))) for group in chosen if turn < len(group)]
+    return rounds[:count]
+
+
+async def play(
+    name: str, with_memory: bool, stream: Sequence[WorldQuestion], folder: Path, extra: dict[str, str], watch: Watch
+) -> Pass:
+    """One pass, with a fresh bank and a server process of its own."""
+    home = folder / name.replace(" ", "-")
+    corpus = folder / "world" / "corpus.jsonl"
+    settings = {"MIA_HOME": str(home), "MIA_SEARCH__CORPUS": f'["{corpus}"]', "MIA_SEARCH__DENSE": "false"}
+    server = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "mcp_server", "--stdio"],
+        env={**{key: value for key, value in os.environ.items() if key in ("PATH", "HOME")}, **extra, **settings},
+    )
+    started = time.monotonic()
+    solved: list[Solved] = []
+    right: list[bool] = []
+    async with Client(server) as client:
+        host = Host(client, with_memory=with_memory)
+        for number, question in enumerate(stream, 1):
+            one = await host.solve(question.text)
+            solved.append(one)
+            right.append(grade(question, one.answer))
+            watch(name, number, question, one, right[-1])
+    labels = [one.verdict for one in solved]
+    return Pass(
+        name=name,
+        questions=len(stream),
+        right=sum(right),
+        right_late=sum(right[len(right) // 2 :]),
+        searches=sum(len(one.queries) for one in solved),
+        plans_from_memory=sum(one.from_memory for one in solved),
+        replans=sum(one.replanned for one in solved),
+        judged={label: labels.count(label) for label in sorted(set(labels))},
+        stored=sum(one.stored for one in solved),
+        seconds=round(time.monotonic() - started, 1),
+    )
