@@ -9,9 +9,9 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+
 from mia_skill.core.config import MemoryConfig
 from mia_skill.core.errors import ConfigError
-
 from retrieval.minilm import MiniLM
 from retrieval.openai_embed import OpenAIEmbedder
 from retrieval.vectors import Embedder, Kind, Recipe, Rows, unit_rows
@@ -131,9 +131,7 @@ class _VectorFile:
     def write(self, fresh: dict[bytes, Rows]) -> None:
         pairs = [(key, row.astype("<f4").tobytes()) for key, row in fresh.items()]
         try:
-            self._rows.execute("BEGIN IMMEDIATE")
             self._rows.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", pairs)
-            self._rows.execute("COMMIT")
         except sqlite3.Error as cause:
             raise self._broken(cause) from cause
 

@@ -6,9 +6,9 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mia_skill.core.errors import ConfigError
 from numpy.typing import NDArray
 
+from mia_skill.core.errors import ConfigError
 from retrieval.vectors import Kind, Recipe, Rows, unit_rows
 from retrieval.wordpiece import VOCABULARY_SHA256, WordPiece
 

@@ -6,9 +6,9 @@ from threading import Lock
 
 import httpx
 import numpy as np
-from mia_skill.core.errors import ModelReplyError, ModelStatusError, ModelUnreachableError
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from mia_skill.core.errors import ModelReplyError, ModelStatusError, ModelUnreachableError
 from retrieval.vectors import Kind, Recipe, Rows, unit_rows
 
 __all__ = ["OpenAIEmbedder"]
@@ -110,7 +110,7 @@ class OpenAIEmbedder:
         with self._lock:
             if self._dimension not in (None, dimension):
                 raise ModelReplyError(
-                    f"{self._model!r} changed its dimension from {self._dimension} to {dimension}: another model answers",
+                    f"{self._model!r} now gives {dimension} dimensions, before {self._dimension}: another model answers",
                     raw="",
                 )
             self._dimension = dimension

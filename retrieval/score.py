@@ -1,8 +1,9 @@
 """The paper's retrieval score as pure functions (paper, appendix 10; spec section 2)."""
 
 import numpy as np
-from mia_skill.core.config import ScoreWeights
 from numpy.typing import NDArray
+
+from mia_skill.core.config import ScoreWeights
 
 __all__ = ["paper_scores", "rarities", "similarity", "values"]
 

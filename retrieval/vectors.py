@@ -5,9 +5,10 @@ from hashlib import sha256
 from typing import Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mia_skill.core.errors import ModelReplyError
 from mia_skill.core.types import Value
-from numpy.typing import NDArray
 
 __all__ = ["Embedder", "Kind", "Recipe", "Rows", "unit_rows"]
 

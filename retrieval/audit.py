@@ -1,0 +1,115 @@
+"""What in a bank a person should look at (spec section 9: junk memory). Pure: units and duplicates in, findings out."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+
+import numpy as np
+
+from mia_skill.core.types import MemoryUnit, Origin, Value
+from retrieval.vectors import Rows
+
+__all__ = ["AuditReport", "Finding", "FindingKind", "audit_units", "near_duplicates"]
+
+LOSING_USES = 3
+LOSING_RATE = 1 / 3
+SHORT_WORKFLOW = 20
+BLOCK = 512
+"""Rows compared at a time: bounds memory to BLOCK x N similarities."""
+
+
+class FindingKind(StrEnum):
+    """What is the matter."""
+
+    DUPLICATE = "duplicate"
+    NEVER_USED = "never_used"
+    LOSING = "losing"
+    EMPTY_WORKFLOW = "empty_workflow"
+    NO_PROVENANCE = "no_provenance"
+    UNTRUSTED = "untrusted"
+    PENDING = "pending"
+
+
+class Finding(Value):
+    """One kind of trouble and who has it."""
+
+    kind: FindingKind
+    unit_ids: tuple[str, ...]
+    detail: str
+
+
+class AuditReport(Value):
+    """The findings of one audit. Duplicates come as one finding per group."""
+
+    units: int
+    findings: tuple[Finding, ...] = ()
+
+    def of(self, kind: FindingKind) -> tuple[Finding, ...]:
+        """The findings of one kind."""
+        return tuple(finding for finding in self.findings if finding.kind is kind)
+
+
+RULES: tuple[tuple[FindingKind, str, Callable[[MemoryUnit], bool]], ...] = (
+    (FindingKind.NEVER_USED, "never shown to a judged run", lambda unit: unit.uses == 0),
+    (
+        FindingKind.LOSING,
+        f"shown {LOSING_USES} times or more, and at most one run in three was right",
+        lambda unit: unit.uses >= LOSING_USES and unit.wins <= unit.uses * LOSING_RATE,
+    ),
+    (
+        FindingKind.EMPTY_WORKFLOW,
+        f"the workflow has fewer than {SHORT_WORKFLOW} characters",
+        lambda unit: len(unit.workflow.strip()) < SHORT_WORKFLOW,
+    ),
+    (
+        FindingKind.NO_PROVENANCE,
+        "no source, no parent and no judge is known",
+        lambda unit: (
+            not unit.provenance.sources and not unit.provenance.parents and unit.provenance.judged_by == "none"
+        ),
+    ),
+    (
+        FindingKind.UNTRUSTED,
+        "came from another agent, a file, an import or the web",
+        lambda unit: not set(unit.provenance.origins) <= {Origin.OWN_RUN, Origin.USER},
+    ),
+    (FindingKind.PENDING, "waits for somebody to say whether it was right", lambda unit: unit.outcome is None),
+)
+
+
+def audit_units(units: Iterable[MemoryUnit], duplicates: Sequence[Sequence[str]]) -> AuditReport:
+    """Apply every rule; `duplicates` are groups of ids found by their vectors."""
+    ids: dict[FindingKind, list[str]] = defaultdict(list)
+    count = 0
+    for unit in units:
+        count += 1
+        for kind, _, holds in RULES:
+            if holds(unit):
+                ids[kind].append(unit.id)
+    groups = [
+        Finding(kind=FindingKind.DUPLICATE, unit_ids=tuple(group), detail="nearly the same question and outcome")
+        for group in duplicates
+    ]
+    rest = [Finding(kind=kind, unit_ids=tuple(ids[kind]), detail=detail) for kind, detail, _ in RULES if ids[kind]]
+    return AuditReport(units=count, findings=(*groups, *rest))
+
+
+def near_duplicates(rows_ND: Rows, threshold: float) -> list[list[int]]:
+    """Groups of positions that are connected by similarities of at least `threshold`."""
+    root = list(range(len(rows_ND)))
+
+    def find(position: int) -> int:
+        while root[position] != position:
+            root[position] = root[root[position]]
+            position = root[position]
+        return position
+
+    for start in range(0, len(rows_ND), BLOCK):
+        block = rows_ND[start : start + BLOCK] @ rows_ND[start:].T
+        for left, right in zip(*np.nonzero(block >= threshold), strict=True):
+            if left < right:
+                root[find(start + int(right))] = find(start + int(left))
+    groups: dict[int, list[int]] = defaultdict(list)
+    for position in range(len(rows_ND)):
+        groups[find(position)].append(position)
+    return [group for group in groups.values() if len(group) > 1]

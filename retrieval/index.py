@@ -1,0 +1,264 @@
+"""Vectors in memory, one flat FAISS index per bucket: exact, and derived from the bank's rows.
+
+The paper's score takes the min-max over the whole bucket, so every similarity is needed and an approximate index has
+nothing to save. FAISS's own kernel computes them in one pass, at the price of a bare top-k search.
+"""
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mia_skill.core.require import require
+from retrieval.vectors import Rows
+
+__all__ = ["Bucket", "Entry", "FlatIndex", "Shelf", "VectorIndex", "faiss_build"]
+
+
+class VectorIndex(Protocol):
+    """Positions 0..N-1 with a vector each."""
+
+    def __len__(self) -> int: ...
+
+    def add(self, rows_ND: Rows) -> None:
+        """Append."""
+        ...
+
+    def similarities(self, query_D: Rows) -> Rows:
+        """Inner product of the query with every vector, `[N]`."""
+        ...
+
+    def row(self, position: int) -> Rows: ...
+
+    def swap_remove(self, position: int) -> None:
+        """Put the last vector in the place of this one."""
+        ...
+
+
+class FlatIndex:
+    """`faiss.IndexFlatIP`, read in one pass. Not thread-safe: the bank holds a lock."""
+
+    def __init__(self, dimension: int) -> None:
+        self._faiss: Any = require("faiss", extra="faiss-gpu")
+        self._dimension = dimension
+        self._index = self._faiss.IndexFlatIP(dimension)
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def add(self, rows_ND: Rows) -> None:
+        self._index.add(np.ascontiguousarray(rows_ND, dtype=np.float32))
+
+    def similarities(self, query_D: Rows) -> Rows:
+        faiss, count = self._faiss, len(self)
+        sim_N = np.empty(count, dtype=np.float32)
+        if count:
+            query = np.ascontiguousarray(query_D, dtype=np.float32)
+            faiss.fvec_inner_products_ny(
+                faiss.swig_ptr(sim_N), faiss.swig_ptr(query), self._index.get_xb(), self._dimension, count
+            )
+        return sim_N
+
+    def row(self, position: int) -> Rows:
+        return np.array(self._view()[position])
+
+    def matrix(self) -> Rows:
+        """All vectors, copied."""
+        return np.array(self._view()) if len(self) else np.zeros((0, self._dimension), dtype=np.float32)
+
+    def swap_remove(self, position: int) -> None:
+        last = len(self) - 1
+        if position != last:
+            view = self._view()
+            view[position] = view[last]
+        self._index.remove_ids(self._faiss.IDSelectorRange(last, last + 1))
+
+    def _view(self) -> Any:
+        """FAISS's own memory; valid until the next add."""
+        size = len(self) * self._dimension
+        return self._faiss.rev_swig_ptr(self._index.get_xb(), size).reshape(len(self), self._dimension)
+
+
+class Entry(NamedTuple):
+    """What the index knows of one row. Vectors are float32 bytes as they are stored."""
+
+    seq: int
+    bucket: Hashable
+    category: str
+    uses: int
+    wins: int
+    question: bytes | None
+    caption: bytes | None
+
+
+class Columns:
+    """Numpy columns of equal length that grow by doubling."""
+
+    TYPES = (("seq", np.int64), ("uses", np.float64), ("wins", np.float64), ("category", np.int32), ("captioned", bool))
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._arrays = {name: np.zeros(16, dtype=kind) for name, kind in self.TYPES}
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._arrays[name][: self.count]
+
+    def append(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Rows in the order of `TYPES`."""
+        needed = self.count + len(rows)
+        if needed > len(self._arrays["seq"]):
+            size = max(needed, 2 * len(self._arrays["seq"]))
+            self._arrays = {name: np.resize(array, size) for name, array in self._arrays.items()}
+        for (name, _), column in zip(self.TYPES, zip(*rows, strict=True), strict=False):
+            self._arrays[name][self.count : needed] = column
+        self.count = needed
+
+    def swap_remove(self, position: int) -> None:
+        for array in self._arrays.values():
+            array[position] = array[self.count - 1]
+        self.count -= 1
+
+
+class Bucket:
+    """Units that compete with each other: their vectors and the numbers the score needs."""
+
+    def __init__(self, dimension: int) -> None:
+        self._dimension = dimension
+        self._questions = FlatIndex(dimension)
+        self._captions: FlatIndex | None = None
+        self.columns = Columns()
+        self._position: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return self.columns.count
+
+    def question_similarities(self, query_D: Rows) -> Rows:
+        """`[N]`"""
+        return self._questions.similarities(query_D)
+
+    def caption_similarities(self, query_D: Rows | None) -> Rows | None:
+        """`[N]`, 0 for units without a caption; None when the query or all units have none."""
+        if query_D is None or self._captions is None:
+            return None
+        return self._captions.similarities(query_D)
+
+    def questions(self) -> Rows:
+        """All question vectors, copied, `[N, D]`."""
+        return self._questions.matrix()
+
+    def extend(self, entries: Sequence[Entry], category: Sequence[int]) -> None:
+        """Append entries whose vectors were checked."""
+        start = len(self)
+        self._questions.add(self._matrix([entry.question for entry in entries]))
+        if self._captions is None and any(entry.caption for entry in entries):
+            self._captions = FlatIndex(self._dimension)
+            self._captions.add(np.zeros((start, self._dimension), dtype=np.float32))
+        if self._captions is not None:
+            self._captions.add(self._matrix([entry.caption for entry in entries]))
+        self.columns.append(
+            [
+                (entry.seq, entry.uses, entry.wins, code, entry.caption is not None)
+                for entry, code in zip(entries, category, strict=True)
+            ]
+        )
+        self._position |= {entry.seq: start + offset for offset, entry in enumerate(entries)}
+
+    def update(self, entry: Entry, category: int) -> None:
+        """New counts of a unit that is there; its vectors stay."""
+        position = self._position[entry.seq]
+        for name, value in (("uses", entry.uses), ("wins", entry.wins), ("category", category)):
+            self.columns[name][position] = value
+
+    def remove(self, seq: int) -> None:
+        position = self._position.pop(seq)
+        self._questions.swap_remove(position)
+        if self._captions is not None:
+            self._captions.swap_remove(position)
+        self.columns.swap_remove(position)
+        if position < len(self):
+            self._position[int(self.columns["seq"][position])] = position
+
+    def _matrix(self, blobs: Sequence[bytes | None]) -> Rows:
+        nothing = bytes(4 * self._dimension)
+        flat = np.frombuffer(b"".join(blob or nothing for blob in blobs), dtype="<f4")
+        return flat.reshape(len(blobs), self._dimension)
+
+
+class Shelf:
+    """All buckets of one kind of row, and where each row is."""
+
+    def __init__(self, dimension: int) -> None:
+        self._dimension = dimension
+        self._buckets: dict[Hashable, Bucket] = {}
+        self._home: dict[int, Hashable] = {}
+        self._codes: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._home)
+
+    def bucket(self, key: Hashable) -> Bucket | None:
+        return self._buckets.get(key)
+
+    def buckets(self) -> Iterable[tuple[Hashable, Bucket]]:
+        return self._buckets.items()
+
+    def code(self, category: str) -> int:
+        """The number of a category; -1 for one never seen."""
+        return self._codes.get(category, -1)
+
+    def put(self, entries: Iterable[Entry]) -> tuple[int, ...]:
+        """Add or update rows; returns the seqs left out because their vectors are damaged or missing."""
+        fresh: dict[Hashable, list[Entry]] = {}
+        for entry in entries:
+            self._codes.setdefault(entry.category, len(self._codes))
+            home = self._home.get(entry.seq)
+            if home == entry.bucket and entry.seq in self._home:
+                self._buckets[home].update(entry, self._codes[entry.category])
+            else:
+                self.remove(entry.seq)
+                fresh.setdefault(entry.bucket, []).append(entry)
+        damaged: list[int] = []
+        for key, group in fresh.items():
+            sound = sound_entries(group, self._dimension)
+            damaged += {entry.seq for entry in group} - {entry.seq for entry in sound}
+            if sound:
+                bucket = self._buckets.setdefault(key, Bucket(self._dimension))
+                bucket.extend(sound, [self._codes[entry.category] for entry in sound])
+                self._home |= {entry.seq: key for entry in sound}
+        return tuple(sorted(damaged))
+
+    def remove(self, seq: int) -> None:
+        """Take a row out, if it is in."""
+        if seq in self._home:
+            self._buckets[self._home.pop(seq)].remove(seq)
+
+
+def sound_entries(entries: Sequence[Entry], dimension: int) -> list[Entry]:
+    """Those whose vectors have the right size and length 1 (a flipped bit or a truncated blob shows there)."""
+    sized = [
+        entry
+        for entry in entries
+        if entry.question is not None
+        and len(entry.question) == 4 * dimension
+        and (entry.caption is None or len(entry.caption) == 4 * dimension)
+    ]
+    good = _unit_length([entry.question or b"" for entry in sized], dimension)
+    captioned = [position for position, entry in enumerate(sized) if entry.caption is not None]
+    good[captioned] &= _unit_length([sized[position].caption or b"" for position in captioned], dimension)
+    return [entry for entry, fine in zip(sized, good, strict=True) if fine]
+
+
+def _unit_length(blobs: Sequence[bytes], dimension: int) -> NDArray[np.bool_]:
+    rows_ND = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), dimension)
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms_N = np.einsum("nd,nd->n", rows_ND, rows_ND)
+        fine: NDArray[np.bool_] = np.abs(norms_N - 1.0) < 1e-3
+    return fine
+
+
+def faiss_build() -> str:
+    """Version of FAISS, and whether its build can use a GPU that is there."""
+    faiss: Any = require("faiss", extra="faiss-gpu")
+    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
+    return f"{faiss.__version__} ({'gpu' if gpus else 'cpu'})"

@@ -1,0 +1,93 @@
+"""All vectors anew: staged beside the old ones, swapped in by one transaction (crash-safe, resumable)."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from mia_skill.core.errors import BankError
+from retrieval.bank import Progress
+from retrieval.rows import blob, next_change
+from retrieval.vectors import Embedder
+
+__all__ = ["reembed"]
+
+BATCH = 64
+Work = Callable[[], AbstractContextManager[sqlite3.Connection]]
+"""Opens a write transaction of the bank."""
+
+UNSTAGED = """
+    SELECT 'unit' AS owner, seq, question, caption FROM units r WHERE NOT EXISTS (
+        SELECT 1 FROM staged_vectors s WHERE s.embedder = :embedder AND s.owner = 'unit' AND s.seq = r.seq)
+    UNION ALL
+    SELECT 'pair', seq, question, caption FROM pairs r WHERE NOT EXISTS (
+        SELECT 1 FROM staged_vectors s WHERE s.embedder = :embedder AND s.owner = 'pair' AND s.seq = r.seq)
+"""
+
+
+def reembed(work: Work, embedder: Embedder, listener: Progress | None) -> int:
+    """Embed what is not staged yet, batch by batch without holding a lock, then swap. Returns the texts embedded.
+
+    Raises:
+        BankError: the embedder changed its dimension on the way; the old vectors are in place.
+    """
+    identity = embedder.identity
+    done = texts = 0
+    while True:
+        with work() as rows:
+            todo = rows.execute(f"{UNSTAGED} LIMIT {BATCH}", {"embedder": identity}).fetchall()
+            (total,) = rows.execute("SELECT (SELECT count(*) FROM units) + (SELECT count(*) FROM pairs)").fetchone()
+            if not todo:
+                # Checked and swapped under one lock: nothing can have come in between.
+                if _swap(rows, identity):
+                    return texts
+                break
+        texts += _stage(work, embedder, identity, todo)
+        done += len(todo)
+        if listener is not None:
+            listener(min(done, total), total)
+    raise BankError("the embedder changed its dimension while re-embedding: run `mia memory reembed` once more")
+
+
+def _stage(work: Work, embedder: Embedder, identity: str, todo: list[sqlite3.Row]) -> int:
+    captioned = [row for row in todo if row["caption"] is not None]
+    vectors = embedder.embed([row["question"] for row in todo] + [row["caption"] for row in captioned])
+    captions = {
+        (row["owner"], row["seq"]): blob(vector) for row, vector in zip(captioned, vectors[len(todo) :], strict=True)
+    }
+    with work() as rows:
+        rows.executemany(
+            "INSERT OR REPLACE INTO staged_vectors VALUES (?, ?, ?, ?, ?)",
+            [
+                (identity, row["owner"], row["seq"], blob(vector), captions.get((row["owner"], row["seq"])))
+                for row, vector in zip(todo, vectors[: len(todo)], strict=True)
+            ],
+        )
+    return len(vectors)
+
+
+def _swap(rows: sqlite3.Connection, identity: str) -> bool:
+    """False, with the staged vectors dropped, where they are of several dimensions."""
+    sizes = {
+        size
+        for (size,) in rows.execute(
+            "SELECT DISTINCT length(question) FROM staged_vectors WHERE embedder = ?", (identity,)
+        )
+    }
+    if len(sizes) > 1:
+        rows.execute("DELETE FROM staged_vectors WHERE embedder = ?", (identity,))
+        return False
+    rows.execute("DELETE FROM vectors")
+    for owner, table in (("unit", "units"), ("pair", "pairs")):
+        rows.execute(
+            "INSERT INTO vectors SELECT owner, seq, question, caption FROM staged_vectors "
+            f"WHERE embedder = ? AND owner = ? AND seq IN (SELECT seq FROM {table})",
+            (identity, owner),
+        )
+    rows.execute("DELETE FROM staged_vectors")
+    change = next_change(rows)
+    # Every process, this one included, loads anew.
+    rows.execute(
+        "UPDATE state SET embedder = ?, dimension = ?, forgotten_below = ?",
+        (identity if sizes else None, sizes.pop() // 4 if sizes else None, change),
+    )
+    return True

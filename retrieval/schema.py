@@ -1,0 +1,196 @@
+"""The bank's SQLite file: connection, numbered migrations, and its errors as ours.
+
+Durability: WAL with `synchronous=FULL`. A transaction that was acknowledged survives SIGKILL of every process, and a
+power loss as far as the disk honours fsync; one that was not acknowledged is there whole or not at all.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mia_skill.core.errors import BankCorruptError, BankError, BankUnwritableError
+
+__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "connect", "store_errors", "transaction"]
+
+APPLICATION_ID = 0x4D494162
+"""Marks a file as ours ("MIAb"), so that another program's database is never migrated."""
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE state (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        bank_id TEXT NOT NULL,
+        change INTEGER NOT NULL,            -- grows with every write; readers catch up from the last one they saw
+        forgotten_below INTEGER NOT NULL,   -- deletions before this change are no longer listed
+        embedder TEXT,                      -- identity of whoever made the vectors; NULL while there are none
+        dimension INTEGER
+    );
+    CREATE TABLE units (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        namespace TEXT NOT NULL,
+        modality TEXT NOT NULL,
+        category TEXT NOT NULL,
+        outcome TEXT,
+        question TEXT NOT NULL,
+        caption TEXT,
+        workflow TEXT NOT NULL,
+        plan TEXT NOT NULL,
+        uses INTEGER NOT NULL,
+        wins INTEGER NOT NULL,
+        steps INTEGER NOT NULL,
+        feedback TEXT NOT NULL,
+        provenance TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        updated_at TEXT NOT NULL,
+        change INTEGER NOT NULL
+    );
+    CREATE INDEX units_by_change ON units (change);
+    CREATE TABLE pairs (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        namespace TEXT NOT NULL,
+        modality TEXT NOT NULL,
+        category TEXT NOT NULL,
+        question TEXT NOT NULL,
+        caption TEXT,
+        good_plan TEXT NOT NULL,
+        bad_plan TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        change INTEGER NOT NULL
+    );
+    CREATE INDEX pairs_by_change ON pairs (change);
+    CREATE INDEX pairs_by_question ON pairs (question);
+    CREATE TABLE vectors (
+        owner TEXT NOT NULL,                -- "unit" or "pair"
+        seq INTEGER NOT NULL,
+        question BLOB NOT NULL,             -- float32, little-endian, length 1
+        caption BLOB,
+        PRIMARY KEY (owner, seq)
+    );
+    CREATE TABLE staged_vectors (           -- a re-embedding under way; swapped in by one transaction
+        embedder TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        question BLOB NOT NULL,
+        caption BLOB,
+        PRIMARY KEY (embedder, owner, seq)
+    );
+    CREATE TABLE forgotten (
+        owner TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        change INTEGER NOT NULL
+    );
+    CREATE INDEX forgotten_by_change ON forgotten (change);
+    INSERT INTO state VALUES (1, lower(hex(randomblob(16))), 0, 0, NULL, NULL);
+    """,
+)
+"""Number n takes a file from version n-1 to n. Never edited once released; changes are appended."""
+
+SCHEMA_VERSION = len(MIGRATIONS)
+
+UNWRITABLE = {
+    sqlite3.SQLITE_FULL: "the disk is full: free some space and try again",
+    sqlite3.SQLITE_READONLY: "it is read-only: make the file and its folder writable, or set memory.path elsewhere",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: make its folder writable, or set memory.path elsewhere",
+    sqlite3.SQLITE_PERM: "access is denied: make the file and its folder writable, or set memory.path elsewhere",
+    sqlite3.SQLITE_BUSY: "another process holds the write lock: end it, or try again",
+    sqlite3.SQLITE_LOCKED: "another process holds the write lock: end it, or try again",
+    sqlite3.SQLITE_IOERR: "reading or writing failed: check free space, file size limits and the disk",
+}
+CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+@contextmanager
+def store_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors about `path` into ours, with the fix in the message.
+
+    Raises:
+        BankCorruptError: the file is damaged, or no database.
+        BankUnwritableError: disk full, read-only, no access, or a lock that is not released.
+        BankError: anything else SQLite complains about.
+    """
+    try:
+        yield
+    except sqlite3.Error as cause:
+        code = (getattr(cause, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & 0xFF
+        if code in CORRUPT:
+            raise BankCorruptError(
+                f"the memory bank {path} is damaged ({cause}): move it aside and load the last export with "
+                "`mia memory import`; `sqlite3 FILE .recover` often saves the rest"
+            ) from cause
+        if code in UNWRITABLE:
+            raise BankUnwritableError(f"the memory bank {path} cannot be used: {UNWRITABLE[code]} ({cause})") from cause
+        raise BankError(f"the memory bank {path} refused: {cause}") from cause
+    except OSError as cause:
+        raise BankUnwritableError(
+            f"the memory bank {path} cannot be used: {cause.strerror}; make its folder writable, or set memory.path "
+            "elsewhere"
+        ) from cause
+
+
+@contextmanager
+def transaction(rows: sqlite3.Connection, *, write: bool) -> Iterator[None]:
+    """All or nothing. A write transaction waits for the lock at its start, so it never fails half-way for one."""
+    rows.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+    try:
+        yield
+        rows.execute("COMMIT")
+    finally:
+        if rows.in_transaction:
+            rows.execute("ROLLBACK")
+
+
+def connect(path: Path, *, busy_timeout_s: float = 5.0) -> sqlite3.Connection:
+    """Open the bank at `path`, made and migrated if need be. The caller serialises its use among threads.
+
+    Raises:
+        BankError: see `store_errors`; or the file is another program's, or a newer version's.
+    """
+    with store_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=busy_timeout_s)
+        try:
+            _set_up(rows, path)
+        except BaseException:
+            rows.close()
+            raise
+        return rows
+
+
+def _set_up(rows: sqlite3.Connection, path: Path) -> None:
+    rows.row_factory = sqlite3.Row
+    _refuse_foreign(rows, path)
+    rows.execute("PRAGMA journal_mode=WAL")
+    rows.execute("PRAGMA synchronous=FULL")
+    # What is forgotten must not linger in free pages.
+    rows.execute("PRAGMA secure_delete=ON")
+    if _version(rows) < SCHEMA_VERSION:
+        _migrate(rows)
+
+
+def _refuse_foreign(rows: sqlite3.Connection, path: Path) -> None:
+    mark = rows.execute("PRAGMA application_id").fetchone()[0]
+    empty = rows.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if mark != APPLICATION_ID and not empty:
+        raise BankError(f"{path} is a database of another program: set memory.path to a file of its own")
+    if _version(rows) > SCHEMA_VERSION:
+        raise BankError(
+            f"{path} was written by a newer mia-skill (schema {_version(rows)}, this one knows {SCHEMA_VERSION}): "
+            "upgrade mia-skill"
+        )
+
+
+def _version(rows: sqlite3.Connection) -> int:
+    return int(rows.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _migrate(rows: sqlite3.Connection) -> None:
+    with transaction(rows, write=True):
+        # Another process may have migrated while this one waited for the lock.
+        for number in range(_version(rows), SCHEMA_VERSION):
+            for statement in MIGRATIONS[number].split(";\n"):
+                rows.execute(statement)
+            rows.execute(f"PRAGMA user_version={number + 1}")
+        rows.execute(f"PRAGMA application_id={APPLICATION_ID}")

@@ -1,0 +1,361 @@
+"""The memory bank on SQLite: rows are the truth, the FAISS index in memory follows them."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import RLock
+
+from mia_skill.core.config import ScoreWeights
+from mia_skill.core.errors import EmbedderMismatchError, InputError, UnknownIdError
+from mia_skill.core.types import Feedback, MemoryUnit, Outcome, PlanPair
+from retrieval.audit import AuditReport, audit_units, near_duplicates
+from retrieval.bank import BankHealth, Consolidation, Hit, MemoryQuery, PairHit, Progress, Recall, Stored, UnitPage
+from retrieval.index import Shelf
+from retrieval.inspect import add_functions, health_of, list_units
+from retrieval.live import LiveIndex, pair_bucket, unit_bucket
+from retrieval.recall import Ranking, make_hit, nearest, rank, recall_of
+from retrieval.reembed import reembed
+from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, pair_of, unit_of
+from retrieval.schema import SCHEMA_VERSION, connect, store_errors, transaction
+from retrieval.transfer import BrokenLine, ImportReport, adopted, header, pair_line, read_lines, unit_line
+from retrieval.vectors import Embedder, Rows
+from retrieval.writer import Kept, Vectors, Writer
+
+__all__ = ["SqliteBank"]
+
+IMPORT_BATCH = 256
+"""Lines of one import transaction: an import that is killed is simply run again."""
+OUTCOMES = (Outcome.CORRECT, Outcome.INCORRECT)
+
+
+class SqliteBank:
+    """A `Bank` in one SQLite file. Threads take turns; processes see each other's writes at their next read."""
+
+    def __init__(
+        self,
+        path: Path,
+        rows: sqlite3.Connection,
+        embedder: Embedder,
+        weights: ScoreWeights,
+        merge_similarity: float,
+    ) -> None:
+        self._path = path
+        self._rows = rows
+        self._embedder = embedder
+        self._weights = weights
+        self._merge_similarity = merge_similarity
+        self._live = LiveIndex(embedder.identity)
+        self._lock = RLock()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        embedder: Embedder,
+        *,
+        weights: ScoreWeights | None = None,
+        merge_similarity: float = 0.97,
+        for_reembed: bool = False,
+        busy_timeout_s: float = 5.0,
+    ) -> "SqliteBank":
+        """Open the bank, made if it is not there. The index is loaded at the first recall or write.
+
+        Raises:
+            EmbedderMismatchError: its vectors are another embedder's; `for_reembed=True` opens it all the same, and
+                then everything works that needs no vector.
+            BankError: see `retrieval.schema.connect`.
+        """
+        rows = connect(path, busy_timeout_s=busy_timeout_s)
+        bank = cls(path, rows, embedder, weights or ScoreWeights(), merge_similarity)
+        try:
+            add_functions(rows)
+            if not for_reembed:
+                with bank._work(write=False):
+                    bank._live.check(rows)
+        except BaseException:
+            rows.close()
+            raise
+        return bank
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def recall(self, query: MemoryQuery) -> Recall:
+        keys = [unit_bucket(query.namespace, query.modality, outcome) for outcome in OUTCOMES]
+        with self._work(write=False) as rows:
+            shelf = self._followed(rows, "unit")
+            empty = not any(shelf.bucket(key) for key in keys)
+        if empty:
+            # Spares the first user the loading of a model.
+            return recall_of(query, (), ((), ()))
+        (vectors,) = self._embed([(query.text, query.caption)])
+        with self._work(write=False) as rows:
+            shelf = self._followed(rows, "unit")
+            self._same_dimension(rows, vectors)
+            category = None if query.category is None else shelf.code(query.category)
+            rankings = [
+                rank(shelf.bucket(key), query, k, vectors.question, vectors.caption, self._weights, category)
+                for key, k in zip(keys, (query.k_success, query.k_failure), strict=True)
+            ]
+            hits = [self._hits(rows, ranking) for ranking in rankings]
+        return recall_of(query, rankings, hits)
+
+    def similar_pairs(
+        self,
+        question: str,
+        *,
+        caption: str | None = None,
+        namespace: str = "default",
+        k: int = 4,
+        min_similarity: float = 0.0,
+    ) -> tuple[PairHit, ...]:
+        key = pair_bucket(namespace)
+        with self._work(write=False) as rows:
+            if not self._followed(rows, "pair").bucket(key):
+                return ()
+        (vectors,) = self._embed([(question, caption)])
+        with self._work(write=False) as rows:
+            bucket = self._followed(rows, "pair").bucket(key)
+            self._same_dimension(rows, vectors)
+            found = nearest(bucket, k, vectors.question, vectors.caption, self._weights, min_similarity=min_similarity)
+            return tuple(
+                PairHit(
+                    pair=pair_of(_one(rows, f"SELECT {PAIR_COLUMNS} FROM pairs p WHERE seq = ?", seq)), similarity=sim
+                )
+                for seq, sim in found
+            )
+
+    def get(self, unit_id: str) -> MemoryUnit:
+        with self._work(write=False) as rows:
+            row = rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u WHERE id = ?", (unit_id,)).fetchone()
+        if row is None:
+            raise UnknownIdError(f"there is no memory unit {unit_id!r}: `mia memory list` shows those that are")
+        return unit_of(row)
+
+    def list(
+        self,
+        *,
+        namespace: str | None = None,
+        outcome: Outcome | None = None,
+        category: str | None = None,
+        text: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> UnitPage:
+        with self._work(write=False) as rows:
+            return list_units(
+                rows,
+                namespace=namespace,
+                outcome=outcome,
+                category=category,
+                text=text,
+                limit=limit,
+                cursor=cursor,
+            )
+
+    def export(self) -> Iterator[dict[str, object]]:
+        # A connection of its own: its read transaction is the one moment that is exported.
+        rows = connect(self._path)
+        try:
+            with store_errors(self._path), transaction(rows, write=False):
+                yield header(*_one(rows, "SELECT (SELECT count(*) FROM units), (SELECT count(*) FROM pairs)"))
+                for row in rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u ORDER BY seq"):
+                    yield unit_line(unit_of(row))
+                for row in rows.execute(f"SELECT {PAIR_COLUMNS} FROM pairs p ORDER BY seq"):
+                    yield pair_line(pair_of(row))
+        finally:
+            rows.close()
+
+    def audit(self) -> AuditReport:
+        with self._work(write=False) as rows:
+            shelf = self._followed(rows, "unit")
+            by_seq = {
+                row["seq"]: unit_of(row) for row in rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u ORDER BY seq")
+            }
+            groups = [(bucket.columns["seq"].tolist(), bucket.questions()) for _, bucket in shelf.buckets()]
+        return audit_units(by_seq.values(), self._duplicates(by_seq, groups))
+
+    def health(self) -> BankHealth:
+        with self._lock:
+            return health_of(self._path, self._rows, self._live, SCHEMA_VERSION)
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def consolidate(self, c: Consolidation) -> Stored:
+        kept, pair_ids, (credited, unknown) = self._store(c, self._merge_similarity)
+        return Stored(
+            unit_ids=tuple(one.id for one in kept),
+            merged=tuple(one.merged for one in kept),
+            pair_ids=pair_ids,
+            credited=credited,
+            unknown_credits=unknown,
+        )
+
+    def feedback(self, unit_id: str, feedback: Feedback, outcome: Outcome | None = None) -> MemoryUnit:
+        with self._work(write=True) as rows:
+            return Writer(rows, self._live).feedback(unit_id, feedback, outcome)
+
+    def forget(self, unit_ids: Sequence[str]) -> int:
+        with self._work(write=True) as rows:
+            return Writer(rows, self._live).forget(unit_ids)
+
+    def import_(
+        self,
+        lines: Iterable[str | bytes | dict[str, object]],
+        *,
+        dry_run: bool = False,
+        restore: bool = False,
+        namespace: str | None = None,
+        listener: Progress | None = None,
+    ) -> ImportReport:
+        if dry_run:
+            return self._rehearse(lines, restore=restore, namespace=namespace, listener=listener)
+        broken: list[BrokenLine] = []
+        values = read_lines(lines, broken)
+        report = ImportReport()
+        done = 0
+        while batch := tuple(islice(values, IMPORT_BATCH)):
+            change = _arriving(batch, restore=restore, namespace=namespace)
+            kept, pair_ids, _ = self._store(change, None if restore else self._merge_similarity)
+            known = sum(one.known for one in kept)
+            merged = sum(one.merged for one in kept) - known
+            report = ImportReport(
+                added=report.added + len(kept) - known - merged,
+                merged=report.merged + merged,
+                known=report.known + known,
+                pairs=report.pairs + len(pair_ids),
+            )
+            done += len(batch)
+            if listener is not None:
+                listener(done, done)
+        return report.model_copy(update={"broken": tuple(broken)})
+
+    def reembed(self, listener: Progress | None = None) -> int:
+        return reembed(lambda: self._work(write=True), self._embedder, listener)
+
+    def close(self) -> None:
+        with self._lock:
+            self._rows.close()
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _work(self, *, write: bool) -> Iterator[sqlite3.Connection]:
+        """A transaction, alone among this process's threads."""
+        with self._lock, store_errors(self._path):
+            try:
+                with transaction(self._rows, write=write):
+                    yield self._rows
+            except BaseException:
+                if write:
+                    self._live.invalidate("a write was rolled back")
+                raise
+
+    def _followed(self, rows: sqlite3.Connection, owner: str) -> Shelf:
+        self._live.follow(rows)
+        return self._live.shelf(owner)
+
+    def _embed(self, texts: Sequence[tuple[str, str | None]]) -> "tuple[Vectors, ...]":
+        """Vectors of (question, caption) pairs. Questions are compared with questions: all are of kind "query"."""
+        if not texts:
+            return ()
+        captions = [caption for _, caption in texts if caption is not None]
+        vectors = self._embedder.embed([question for question, _ in texts] + captions, "query")
+        rest: Iterator[Rows] = iter(vectors[len(texts) :])
+        return tuple(
+            Vectors(vector, None if caption is None else next(rest))
+            for vector, (_, caption) in zip(vectors[: len(texts)], texts, strict=True)
+        )
+
+    def _same_dimension(self, rows: sqlite3.Connection, vectors: Vectors) -> None:
+        (stored,) = _one(rows, "SELECT dimension FROM state")
+        if stored not in (None, len(vectors.question)):
+            raise EmbedderMismatchError(
+                f"the stored vectors have {stored} dimensions, the embedder now gives {len(vectors.question)}: "
+                "the model behind it was changed; run `mia memory reembed`, or bring the old one back"
+            )
+
+    def _hits(self, rows: sqlite3.Connection, ranking: Ranking) -> "tuple[Hit, ...]":
+        statement = f"SELECT {UNIT_COLUMNS} FROM units u WHERE seq = ?"
+        return tuple(make_hit(unit_of(_one(rows, statement, one.seq)), one) for one in ranking.best)
+
+    def _store(
+        self, c: Consolidation, merge_similarity: float | None
+    ) -> "tuple[tuple[Kept, ...], tuple[str, ...], tuple[int, tuple[str, ...]]]":
+        for unit in c.units:
+            if unit.wins > unit.uses:
+                raise InputError(f"unit {unit.id!r} has {unit.wins} wins in {unit.uses} uses: nothing was stored")
+        if not (c.units or c.pairs or c.credits):
+            return (), (), (0, ())
+        texts = [(unit.question, unit.caption) for unit in c.units] + [
+            (pair.question, pair.caption) for pair in c.pairs
+        ]
+        vectors = self._embed(texts)
+        unit_vectors, pair_vectors = vectors[: len(c.units)], vectors[len(c.units) :]
+        with self._work(write=True) as rows:
+            self._live.follow(rows)
+            writer = Writer(rows, self._live)
+            if vectors:
+                self._same_dimension(rows, vectors[0])
+                writer.claim(self._embedder.identity, len(vectors[0].question))
+            kept = tuple(
+                writer.unit(unit, one, merge_similarity) for unit, one in zip(c.units, unit_vectors, strict=True)
+            )
+            pair_ids = tuple(
+                writer.pair(pair, one, self._merge_similarity) for pair, one in zip(c.pairs, pair_vectors, strict=True)
+            )
+            credit = writer.credits(c.credits)
+        return kept, pair_ids, credit
+
+    def _rehearse(
+        self,
+        lines: Iterable[str | bytes | dict[str, object]],
+        *,
+        restore: bool,
+        namespace: str | None,
+        listener: Progress | None,
+    ) -> ImportReport:
+        """The real import, into a copy that is thrown away."""
+        with TemporaryDirectory() as folder, store_errors(self._path):
+            copy = Path(folder) / "copy.sqlite3"
+            target = sqlite3.connect(copy)
+            try:
+                with self._lock:
+                    self._rows.backup(target)
+            finally:
+                target.close()
+            bank = SqliteBank.open(copy, self._embedder, weights=self._weights, merge_similarity=self._merge_similarity)
+            try:
+                report = bank.import_(lines, restore=restore, namespace=namespace, listener=listener)
+            finally:
+                bank.close()
+        return report.model_copy(update={"dry_run": True})
+
+    def _duplicates(
+        self, by_seq: dict[int, MemoryUnit], groups: "Sequence[tuple[Sequence[int], Rows]]"
+    ) -> "Sequence[Sequence[str]]":
+        found = []
+        for seqs, questions_ND in groups:
+            # Questions about different pictures are different questions.
+            by_caption: dict[str | None, list[int]] = defaultdict(list)
+            for position, seq in enumerate(seqs):
+                by_caption[by_seq[seq].caption].append(position)
+            for positions in by_caption.values():
+                for twins in near_duplicates(questions_ND[positions], self._merge_similarity):
+                    found.append([by_seq[seqs[positions[twin]]].id for twin in twins])
+        return found
+
+
+def _one(rows: sqlite3.Connection, statement: str, *given: object) -> sqlite3.Row:
+    row: sqlite3.Row = rows.execute(statement, given).fetchone()
+    return row
+
+
+def _arriving(batch: Sequence[MemoryUnit | PlanPair], *, restore: bool, namespace: str | None) -> Consolidation:
+    moved = {} if namespace is None else {"namespace": namespace}
+    units = [one.model_copy(update=moved) for one in batch if isinstance(one, MemoryUnit)]
+    pairs = [one.model_copy(update=moved) for one in batch if isinstance(one, PlanPair)]
+    return Consolidation(units=tuple(units if restore else map(adopted, units)), pairs=tuple(pairs))

@@ -1,0 +1,117 @@
+"""The bank as JSON lines: a header, then units and pairs. The form an export has and an import reads."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import orjson
+from pydantic import ValidationError
+
+from mia_skill.core.errors import InputError
+from mia_skill.core.types import MemoryUnit, Origin, PlanPair, Value
+
+__all__ = ["BrokenLine", "ImportReport", "adopted", "header", "pair_line", "parse_line", "read_lines", "unit_line"]
+
+Kept = TypeVar("Kept", MemoryUnit, PlanPair)
+FORMAT = 1
+"""Raised when an older reader could misread a line."""
+
+
+class BrokenLine(Value):
+    """A line that was left out."""
+
+    line: int
+    """Counted from 1."""
+    reason: str
+
+
+class ImportReport(Value):
+    """What an import did, or with `dry_run` would have done."""
+
+    added: int = 0
+    merged: int = 0
+    """Units that were near-identical to one in the bank and gave it their counts."""
+    known: int = 0
+    """Units and pairs whose id is in the bank already: left as they are."""
+    pairs: int = 0
+    broken: tuple[BrokenLine, ...] = ()
+    dry_run: bool = False
+
+
+def header(units: int, pairs: int) -> dict[str, object]:
+    """The first line."""
+    return {"kind": "bank", "format": FORMAT, "units": units, "pairs": pairs}
+
+
+def unit_line(unit: MemoryUnit) -> dict[str, object]:
+    """A unit as a line."""
+    return {"kind": "unit", **unit.model_dump(mode="json")}
+
+
+def pair_line(pair: PlanPair) -> dict[str, object]:
+    """A pair as a line."""
+    return {"kind": "pair", **pair.model_dump(mode="json")}
+
+
+def parse_line(line: str | bytes | dict[str, object]) -> MemoryUnit | PlanPair | None:
+    """What a line holds; None for a header or an empty line.
+
+    Raises:
+        InputError: it holds nothing of ours; the message says why.
+    """
+    if isinstance(line, (str, bytes)):
+        if not line.strip():
+            return None
+        try:
+            line = orjson.loads(line)
+        except orjson.JSONDecodeError as cause:
+            raise InputError(f"no JSON: {cause}") from None
+    if not isinstance(line, dict):
+        raise InputError("no JSON object")
+    kind = line.get("kind")
+    fields = {name: value for name, value in line.items() if name != "kind"}
+    match kind:
+        case "bank":
+            if line.get("format") != FORMAT:
+                raise InputError(f"format {line.get('format')!r} is unknown, this mia-skill reads {FORMAT}: upgrade it")
+            return None
+        case "unit":
+            return _unit(fields)
+        case "pair":
+            return _validated(PlanPair, fields)
+        case _:
+            raise InputError(f"kind {kind!r} is neither 'unit' nor 'pair'")
+
+
+def read_lines(
+    lines: Iterable[str | bytes | dict[str, object]], broken: list[BrokenLine]
+) -> Iterator[MemoryUnit | PlanPair]:
+    """The values of all sound lines; the others are appended to `broken`."""
+    for number, line in enumerate(lines, 1):
+        try:
+            value = parse_line(line)
+        except InputError as error:
+            broken.append(BrokenLine(line=number, reason=str(error)))
+            continue
+        if value is not None:
+            yield value
+
+
+def adopted(unit: MemoryUnit) -> MemoryUnit:
+    """A unit from elsewhere: its provenance says so from now on."""
+    origins = tuple(dict.fromkeys((*unit.provenance.origins, Origin.IMPORTED)))
+    return unit.model_copy(update={"provenance": unit.provenance.model_copy(update={"origins": origins})})
+
+
+def _unit(fields: dict[str, object]) -> MemoryUnit:
+    unit = _validated(MemoryUnit, fields)
+    if unit.wins > unit.uses:
+        raise InputError(f"{unit.wins} wins in {unit.uses} uses")
+    return unit
+
+
+def _validated(kind: type[Kept], fields: dict[str, object]) -> Kept:
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as cause:
+        first = cause.errors(include_url=False, include_context=False)[0]
+        raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -1,0 +1,192 @@
+"""Writes of one open transaction: units that merge or are new, pairs, credit, feedback, deletions."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mia_skill.core.errors import UnknownIdError
+from mia_skill.core.types import Credit, Feedback, MemoryUnit, Outcome, PlanPair, utc_now
+from retrieval.index import Bucket, Entry
+from retrieval.live import KEPT_FORGOTTEN, LiveIndex, pair_bucket, unit_bucket
+from retrieval.merge import merged
+from retrieval.rows import (
+    PAIR_COLUMNS,
+    UNIT_COLUMNS,
+    blob,
+    insert_pair,
+    insert_unit,
+    next_change,
+    pair_of,
+    put_vectors,
+    unit_of,
+    update_unit,
+)
+from retrieval.vectors import Rows
+
+__all__ = ["Kept", "Vectors", "Writer"]
+
+ROUNDING = 1e-6
+"""Two float32 vectors of the same text may multiply to a little under 1."""
+
+
+class Vectors(NamedTuple):
+    """The vectors of one unit or pair."""
+
+    question: Rows
+    caption: Rows | None
+
+
+class Kept(NamedTuple):
+    """Where a unit ended up."""
+
+    id: str
+    merged: bool
+    known: bool
+    """Its id was there already; nothing changed."""
+
+
+class Writer:
+    """One change of the bank. Lives inside a write transaction, with an index that has followed the rows."""
+
+    def __init__(self, rows: sqlite3.Connection, live: LiveIndex) -> None:
+        self._rows = rows
+        self._live = live
+        self.change = next_change(rows)
+
+    def claim(self, identity: str, dimension: int) -> None:
+        """The first vectors of an empty bank decide whose vectors it holds."""
+        self._rows.execute("UPDATE state SET embedder = ?, dimension = ? WHERE embedder IS NULL", (identity, dimension))
+        self._live.use(dimension)
+
+    def unit(self, unit: MemoryUnit, vectors: Vectors, merge_similarity: float | None) -> Kept:
+        """Store a unit, or merge it into its twin; `merge_similarity` None never merges."""
+        if self._rows.execute("SELECT 1 FROM units WHERE id = ?", (unit.id,)).fetchone():
+            return Kept(unit.id, merged=True, known=True)
+        twin = None if merge_similarity is None else self._twin(unit, vectors, merge_similarity)
+        if twin is not None:
+            row = self._rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u WHERE seq = ?", (twin,)).fetchone()
+            unit = merged(unit_of(row), unit)
+            update_unit(self._rows, twin, unit, self.change)
+            self._index_unit(twin, unit, vectors)
+            return Kept(unit.id, merged=True, known=False)
+        seq = insert_unit(self._rows, unit, self.change)
+        put_vectors(self._rows, "unit", seq, *_blobs(vectors))
+        self._index_unit(seq, unit, vectors)
+        return Kept(unit.id, merged=False, known=False)
+
+    def pair(self, pair: PlanPair, vectors: Vectors, merge_similarity: float) -> str:
+        """Store a pair; returns the id that holds it. The same two plans for nearly the same question are kept once."""
+        known = self._rows.execute("SELECT id FROM pairs WHERE id = ?", (pair.id,)).fetchone()
+        if known is not None:
+            return pair.id
+        bucket = self._live.shelf("pair").bucket(pair_bucket(pair.namespace))
+        for seq in _close(bucket, vectors, merge_similarity):
+            row = self._rows.execute(f"SELECT {PAIR_COLUMNS} FROM pairs p WHERE seq = ?", (seq,)).fetchone()
+            old = pair_of(row)
+            if (old.good_plan, old.bad_plan) == (pair.good_plan, pair.bad_plan):
+                return old.id
+        seq = insert_pair(self._rows, pair, self.change)
+        put_vectors(self._rows, "pair", seq, *_blobs(vectors))
+        entry = Entry(seq, pair_bucket(pair.namespace), pair.category, 0, 0, *_blobs(vectors))
+        self._live.put("pair", [entry])
+        return pair.id
+
+    def credits(self, given: Iterable[Credit]) -> tuple[int, tuple[str, ...]]:
+        """Count one use, and the win if it was one, for each unit named; returns how many, and the unknown ids."""
+        unknown: list[str] = []
+        count = 0
+        for credit in given:
+            found = self._rows.execute(
+                "UPDATE units SET uses = uses + 1, wins = wins + ?, change = ?, updated_at = ? WHERE id = ?",
+                (int(credit.won), self.change, utc_now().isoformat(), credit.unit_id),
+            )
+            if found.rowcount:
+                count += 1
+            else:
+                unknown.append(credit.unit_id)
+        return count, tuple(unknown)
+
+    def feedback(self, unit_id: str, spoken: Feedback, outcome: Outcome | None) -> MemoryUnit:
+        """Raises: UnknownIdError: there is no such unit."""
+        row = self._rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u WHERE id = ?", (unit_id,)).fetchone()
+        if row is None:
+            raise UnknownIdError(f"there is no memory unit {unit_id!r}: `mia memory list` shows those that are")
+        unit = unit_of(row)
+        change = {"feedback": (*unit.feedback, spoken), "updated_at": utc_now()}
+        if outcome is not None:
+            provenance = unit.provenance.model_copy(update={"judged_by": "user"})
+            change |= {"outcome": outcome, "provenance": provenance}
+        unit = unit.model_copy(update=change)
+        update_unit(self._rows, row["seq"], unit, self.change)
+        return unit
+
+    def forget(self, unit_ids: Sequence[str]) -> int:
+        """Delete units and the pairs of their questions.
+
+        Raises:
+            UnknownIdError: one is unknown.
+        """
+        for unit_id in dict.fromkeys(unit_ids):
+            row = self._rows.execute("SELECT seq, namespace, question FROM units WHERE id = ?", (unit_id,)).fetchone()
+            if row is None:
+                raise UnknownIdError(f"there is no memory unit {unit_id!r}: nothing was forgotten")
+            self._delete("unit", row["seq"])
+            pairs = self._rows.execute(
+                "SELECT seq FROM pairs WHERE question = ? AND namespace = ?", (row["question"], row["namespace"])
+            ).fetchall()
+            for pair in pairs:
+                self._delete("pair", pair["seq"])
+        self._trim()
+        return len(dict.fromkeys(unit_ids))
+
+    def _twin(self, unit: MemoryUnit, vectors: Vectors, threshold: float) -> int | None:
+        bucket = self._live.shelf("unit").bucket(unit_bucket(unit.namespace, unit.modality, unit.outcome))
+        return next(iter(_close(bucket, vectors, threshold)), None)
+
+    def _index_unit(self, seq: int, unit: MemoryUnit, vectors: Vectors) -> None:
+        key = unit_bucket(unit.namespace, unit.modality, unit.outcome)
+        self._live.put("unit", [Entry(seq, key, unit.category, unit.uses, unit.wins, *_blobs(vectors))])
+
+    def _delete(self, owner: str, seq: int) -> None:
+        table = {"unit": "units", "pair": "pairs"}[owner]
+        self._rows.execute(f"DELETE FROM {table} WHERE seq = ?", (seq,))
+        self._rows.execute("DELETE FROM vectors WHERE owner = ? AND seq = ?", (owner, seq))
+        self._rows.execute("DELETE FROM staged_vectors WHERE owner = ? AND seq = ?", (owner, seq))
+        self._rows.execute("INSERT INTO forgotten VALUES (?, ?, ?)", (owner, seq, self.change))
+
+    def _trim(self) -> None:
+        (count,) = self._rows.execute("SELECT count(*) FROM forgotten").fetchone()
+        if count > KEPT_FORGOTTEN:
+            # Whoever has not seen the changes up to here loads anew.
+            (below,) = self._rows.execute(
+                "SELECT change FROM forgotten ORDER BY change DESC LIMIT 1 OFFSET ?", (KEPT_FORGOTTEN // 2,)
+            ).fetchone()
+            self._rows.execute("DELETE FROM forgotten WHERE change <= ?", (below,))
+            self._rows.execute("UPDATE state SET forgotten_below = ?", (below,))
+
+
+def _blobs(vectors: Vectors) -> tuple[bytes, bytes | None]:
+    return blob(vectors.question), None if vectors.caption is None else blob(vectors.caption)
+
+
+def _close(bucket: Bucket | None, vectors: Vectors, threshold: float) -> list[int]:
+    """Seqs whose question reaches `threshold`, the most similar first, ties to the older. What two images show must
+    be as similar as the questions: "who is this?" is asked of every picture."""
+    if bucket is None:
+        return []
+    sim_N = bucket.question_similarities(vectors.question)
+    close_N = sim_N >= threshold - ROUNDING
+    captioned_N = bucket.columns["captioned"]
+    captions_N = bucket.caption_similarities(vectors.caption)
+    if vectors.caption is None:
+        close_N &= ~captioned_N
+    else:
+        close_N &= captioned_N
+        if captions_N is not None:
+            close_N &= captions_N >= threshold - ROUNDING
+    at = np.flatnonzero(close_N)
+    seq_N = bucket.columns["seq"]
+    order = np.lexsort((seq_N[at], -sim_N[at]))
+    return [int(seq_N[position]) for position in at[order]]
