@@ -18,15 +18,15 @@ class StepNote(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    query: Short = Field(default="", description="what was searched or called")
+    query: Short = Field(default="", description="what was asked")
     found: Annotated[Text, StringConstraints(max_length=100_000)] = Field(
-        default="", description="text that came back; leave empty when passage_ids says it"
+        default="", description="text that came back, unless passage_ids says it"
     )
     passage_ids: Annotated[list[Annotated[str, StringConstraints(max_length=200)]], Field(max_length=50)] = Field(
-        default=[], description="ids from `search` results"
+        default=[], description="from search"
     )
-    error: Short = Field(default="", description="why it failed, if it did")
-    thought: Short = Field(default="", description="your own words; never counted as evidence")
+    error: Short = Field(default="", description="why it failed")
+    thought: Short = Field(default="", description="never counted as evidence")
     tool: Annotated[str, StringConstraints(max_length=100)] = "search"
 
 

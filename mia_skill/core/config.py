@@ -163,6 +163,8 @@ class ServerConfig(Section):
     port: int = Field(default=8756, ge=0, le=65535)
     token: SecretStr | None = None
     """Bearer token; needed beyond loopback."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Further names under which HTTP clients may address this server; loopback and its own names always may."""
     prompts: bool = True
     """Some hosts pay two tools for prompts."""
     resources: bool = True

@@ -1,0 +1,94 @@
+"""The gate around every tool: arguments in, results and errors out. Nothing leaves a tool except through here."""
+
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
+from pydantic import ValidationError
+
+from mcp_server.arguments import mend, problems
+from mcp_server.listing import slim
+from mcp_server.result import View, present
+from mia_skill.core.errors import MiaError
+from mia_skill.core.types import clean_text
+
+__all__ = ["GuardedTool", "sentence"]
+
+LONGEST_ERROR = 1000
+PATH = re.compile(r"(?<![\w:/.])~?(?:/[\w.@+-]+)+/([\w.@+-]+)")
+"""An absolute path; its last part is kept."""
+
+
+class GuardedTool(Tool):
+    """A tool that refuses unknown arguments, answers our errors in words, and bounds what it returns."""
+
+    limit: int = 32_000
+    """Characters of a result."""
+
+    @classmethod
+    def guard(
+        cls, function: Callable[..., Awaitable[View]], *, title: str, annotations: ToolAnnotations, limit: int
+    ) -> "GuardedTool":
+        """`function` as a tool that refuses unknown arguments, with slim schemas."""
+        made = cls.from_function(function, title=title, annotations=annotations)
+        if not isinstance(made, cls):
+            raise TypeError("the SDK made a tool of another class")
+        model = made.fn_metadata.arg_model
+        model.model_config["extra"] = "forbid"
+        model.model_rebuild(force=True)
+        made.parameters = slim(model.model_json_schema(by_alias=True))
+        made.fn_metadata.output_schema = slim(made.fn_metadata.output_schema or {}, result=True)
+        made.description = " ".join(made.description.split())
+        made.limit = limit
+        return made
+
+    async def run(
+        self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False
+    ) -> CallToolResult | InputRequiredResult | View:
+        """Run the tool.
+
+        Raises:
+            ToolError: the caller can mend it, and the message says how.
+            UnexpectedToolError: a bug; its text stays in the log.
+        """
+        mended = mend(arguments, list(self.fn_metadata.arg_model.model_fields))
+        try:
+            result = await super().run(mended, context)
+        except ToolError as failure:
+            raise self._told(failure) from failure.__cause__
+        except SystemExit:
+            raise ToolError("A part of this tool tried to end the server. The server keeps running.") from None
+        if isinstance(result, View) and convert_result:
+            return present(result, self.limit)
+        if isinstance(result, View | InputRequiredResult):
+            return result
+        raise UnexpectedToolError(f"{self.name} returned no result of ours")
+
+    def _told(self, failure: ToolError) -> ToolError:
+        cause = failure.__cause__
+        if not isinstance(failure, UnexpectedToolError):
+            if isinstance(cause, ValidationError):
+                return ToolError(problems(cause))
+            return ToolError(sentence(cause or failure))
+        ours = next(own(cause), None)
+        return failure if ours is None else ToolError(sentence(ours))
+
+
+def own(error: BaseException | None) -> Iterator[MiaError]:
+    """Errors of ours in `error`, which may be a group; none when a foreign one is among them."""
+    if isinstance(error, MiaError):
+        yield error
+    elif isinstance(error, BaseExceptionGroup):
+        found = [next(own(one), None) for one in error.exceptions]
+        if all(found):
+            yield from (one for one in found if one)
+
+
+def sentence(error: BaseException) -> str:
+    """An error for a model: its message, without folders of this machine, at most 1,000 characters."""
+    text = PATH.sub(r"\1", clean_text(str(error)))
+    return text[:LONGEST_ERROR] or type(error).__name__

@@ -1,0 +1,119 @@
+"""Streamable HTTP on loopback; beyond it only with a bearer token. Host and Origin are always checked."""
+
+import hmac
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from ipaddress import ip_address
+
+from mcp.server import MCPServer
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mcp_server.backend import Backend
+from mia_skill.core.config import ServerConfig
+from mia_skill.core.errors import ConfigError
+
+__all__ = ["build_app", "run_http"]
+
+PATH = "/mcp"
+LARGEST_BODY = 4 * 1024 * 1024
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+async def run_http(server: MCPServer[Backend], settings: ServerConfig) -> None:
+    """Serve until a signal. The address goes to stderr.
+
+    Raises:
+        ConfigError: beyond loopback without a token, or the address cannot be bound.
+    """
+    import uvicorn
+
+    app = build_app(server, settings)
+    with closing(listen(settings)) as bound:
+        host, port = bound.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        sys.stderr.write(f"MIA serves MCP at http://{shown}:{port}{PATH}\n")
+        sys.stderr.flush()
+        running = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
+        await running.serve(sockets=[bound])
+
+
+def build_app(server: MCPServer[Backend], settings: ServerConfig) -> ASGIApp:
+    """The ASGI application.
+
+    Raises:
+        ConfigError: beyond loopback without a token.
+    """
+    if settings.token is None and not is_loopback(settings.host):
+        raise ConfigError(
+            f"server.host {settings.host!r} is reachable from outside: set server.token (MIA_SERVER__TOKEN) as well"
+        )
+    names = allowed_names(settings)
+    security = TransportSecuritySettings(
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=[*names, *(f"{name}:*" for name in names)],
+        allowed_origins=[f"{scheme}://{name}{port}" for name in names for scheme in SCHEMES for port in ("", ":*")],
+    )
+    app = server.streamable_http_app(
+        streamable_http_path=PATH,
+        host=settings.host,
+        transport_security=security,
+        max_request_body_size=LARGEST_BODY,
+    )
+    return app if settings.token is None else Bearer(app, settings.token.get_secret_value())
+
+
+SCHEMES = ("http", "https")
+
+
+def is_loopback(host: str) -> bool:
+    """Does `host` name this machine only? A name other than localhost does not count: it may resolve to anything."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def allowed_names(settings: ServerConfig) -> Sequence[str]:
+    """Host names under which clients may address this server."""
+    own = [f"[{settings.host}]" if ":" in settings.host else settings.host]
+    if not is_loopback(settings.host):
+        own += [socket.gethostname(), socket.getfqdn()]
+    return tuple(dict.fromkeys([*LOOPBACK_NAMES, *own, *settings.allowed_hosts]))
+
+
+def listen(settings: ServerConfig) -> socket.socket:
+    """The bound socket.
+
+    Raises:
+        ConfigError: the address is taken, or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family)
+    except OSError as cause:
+        raise ConfigError(f"cannot serve at {settings.host}:{settings.port}: {cause.strerror}") from None
+
+
+class Bearer:
+    """Lets through only who knows the token; compared in constant time."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self.app = app
+        self._expected = f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401, or pass the request on."""
+        if scope["type"] == "http":
+            given = Headers(scope=scope).get("authorization", "")
+            if not hmac.compare_digest(given.encode(), self._expected):
+                refusal = PlainTextResponse("Unauthorized", 401, headers={"WWW-Authenticate": "Bearer"})
+                await refusal(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

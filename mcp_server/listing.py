@@ -1,0 +1,113 @@
+"""The tool listing: schemas without what costs tokens and says nothing, and what the listing costs."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+from mcp.types import Tool
+
+__all__ = ["listing_json", "slim", "tokens"]
+
+CHARS_PER_TOKEN = 4
+"""The usual estimate for English and JSON."""
+NAMED = frozenset({"properties", "$defs"})
+"""Keywords whose keys are names, not keywords."""
+ALWAYS_DROPPED = frozenset({"title"})
+DROPPED_FROM_RESULTS = frozenset({"title", "description", "default", "additionalProperties", "minimum", "maximum"})
+"""A reader of results gains nothing from them; and a shortened result carries two fields more."""
+
+LEVELS = 2
+"""How deep a result is described: the object, and loosely the objects in its lists; deeper ones are only objects."""
+
+INNER = frozenset({"additionalProperties"})
+"""Said once, at the top: inner objects refuse unknown fields without saying so."""
+
+Schema = Mapping[str, Any]
+
+
+def slim(schema: Schema, *, result: bool = False) -> dict[str, Any]:
+    """`schema` with its definitions inlined where used once, without titles, nulls, empty defaults and the
+    descriptions of whole models: "may be null" is accepted, but not advertised."""
+    dropped = DROPPED_FROM_RESULTS if result else ALWAYS_DROPPED
+    inlined = _inline(schema)
+    inlined.pop("description", None)
+    return _slim(_shallow(inlined, LEVELS) if result else inlined, dropped)
+
+
+def _inline(schema: Schema) -> dict[str, Any]:
+    """Put definitions that are used once where they are used."""
+    defs: dict[str, Any] = dict(schema.get("$defs", {}))
+    body = {key: one for key, one in schema.items() if key != "$defs"}
+    once = {name for name in defs if _uses({"body": body, "defs": defs}, name) == 1}
+    filled: dict[str, Any] = _fill(body, defs, once)
+    kept = {name: _fill(_bare(one), defs, once) for name, one in defs.items() if name not in once}
+    return {**filled, "$defs": kept} if kept else filled
+
+
+def _bare(definition: Schema) -> dict[str, Any]:
+    return {key: one for key, one in definition.items() if key != "description"}
+
+
+def _uses(value: Any, name: str) -> int:
+    if isinstance(value, dict):
+        return sum((key == "$ref" and one == f"#/$defs/{name}") or _uses(one, name) for key, one in value.items())
+    return sum(_uses(one, name) for one in value) if isinstance(value, list) else 0
+
+
+def _fill(value: Any, defs: Mapping[str, Any], once: set[str]) -> Any:
+    if isinstance(value, dict):
+        name = str(value.get("$ref", "")).removeprefix("#/$defs/")
+        if name in once:
+            beside = {key: one for key, one in value.items() if key != "$ref"}
+            value = {**_bare(defs[name]), **beside}
+        return {key: _fill(one, defs, once) for key, one in value.items()}
+    return [_fill(one, defs, once) for one in value] if isinstance(value, list) else value
+
+
+def _shallow(schema: Schema, levels: int) -> dict[str, Any]:
+    if schema.get("items") == {"type": "string"}:
+        return {"type": "array"}
+    if "items" in schema:
+        return {**schema, "items": _shallow(schema["items"], levels)}
+    if "properties" not in schema:
+        return dict(schema)
+    if levels == 0:
+        return {"type": "object"}
+    inner = {name: _shallow(one, levels - 1) for name, one in schema["properties"].items()}
+    return {key: one for key, one in schema.items() if levels == LEVELS or key != "required"} | {"properties": inner}
+
+
+def _slim(schema: Schema, dropped: frozenset[str]) -> dict[str, Any]:
+    kept = {key: one for key, one in _denulled(schema).items() if not _says_nothing(key, one, dropped)}
+    return {key: _value(key, one, dropped | INNER) for key, one in kept.items()}
+
+
+def _denulled(schema: Schema) -> Schema:
+    arms = schema.get("anyOf")
+    if not isinstance(arms, list):
+        return schema
+    real = [arm for arm in arms if arm != {"type": "null"}]
+    rest = {key: one for key, one in schema.items() if key != "anyOf"}
+    return {**real[0], **rest} if len(real) == 1 else {**rest, "anyOf": real}
+
+
+def _says_nothing(key: str, value: object, dropped: frozenset[str]) -> bool:
+    return key in dropped or (key == "default" and (value is None or value in ("", [], {})))
+
+
+def _value(key: str, value: Any, dropped: frozenset[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _slim(one, dropped) for name, one in value.items()} if key in NAMED else _slim(value, dropped)
+    if isinstance(value, list) and key in {"anyOf", "allOf", "oneOf", "prefixItems"}:
+        return [_slim(one, dropped) for one in value]
+    return value
+
+
+def listing_json(tools: Iterable[Tool]) -> bytes:
+    """The listing as it goes over the wire."""
+    return orjson.dumps([tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools])
+
+
+def tokens(tools: Iterable[Tool]) -> int:
+    """What the listing costs a model that is shown all of it."""
+    return round(len(listing_json(tools).decode()) / CHARS_PER_TOKEN)

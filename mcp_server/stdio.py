@@ -1,0 +1,184 @@
+"""stdio that answers what it cannot parse, survives lone surrogates, and ends with its host.
+
+The SDK's own transport drops a line it cannot parse and dies of an outgoing lone surrogate (facts: SDK holes). Here
+every line that carries an id is answered, every message that cannot be written is cleaned and written, the standard
+streams are taken away from everybody else while serving, and nothing waits for a blocked read at the end.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.server import MCPServer
+from mcp.shared.message import SessionMessage
+from mcp.types import JSONRPCMessage, jsonrpc_message_adapter
+
+from mcp_server.backend import Backend
+from mcp_server.wire import dump, rescue
+
+__all__ = ["run_stdio"]
+
+Incoming = SessionMessage | Exception
+CHUNK = 64 * 1024
+LONGEST_LINE = 64 * 1024 * 1024
+"""A longer line is answered with an error and thrown away: bytes."""
+LOOK_S = 2.0
+"""How often the parent is looked at."""
+GRACE_S = 5.0
+"""How long an ordered end may take before the process is ended."""
+
+
+async def run_stdio(server: MCPServer[Backend]) -> None:
+    """Serve until end of input, SIGINT, SIGTERM, or the death of the parent."""
+    # The SDK has no public way to run an MCPServer on other streams.
+    low = server._lowlevel_server
+    watch_parent()
+    with wire() as (source, sink):
+        async with streams(source, sink) as (read, write), anyio.create_task_group() as group:
+            group.start_soon(end_on_signal, group.cancel_scope)
+            await low.run(read, write, low.create_initialization_options())
+            group.cancel_scope.cancel()
+
+
+async def end_on_signal(scope: anyio.CancelScope) -> None:
+    """Hosts send SIGINT, then SIGTERM: both mean a quiet end."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        async for _ in received:
+            end_soon()
+            scope.cancel()
+            return
+
+
+def watch_parent() -> None:
+    """End this process when its parent has died: hosts leave servers behind without closing the pipe."""
+    parent = os.getppid()
+
+    def look() -> None:
+        never = threading.Event()
+        while os.getppid() == parent:
+            never.wait(LOOK_S)
+        end_soon()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=look, name="mia-parent-watch", daemon=True).start()
+
+
+def end_soon() -> None:
+    """Whatever hangs, the process is gone after the grace time. The bank is written through, nothing is lost."""
+    timer = threading.Timer(GRACE_S, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
+
+
+@contextmanager
+def wire() -> Iterator[tuple[int, int]]:
+    """Private duplicates of stdin and stdout. Meanwhile fd 0 is empty and fd 1 is stderr, so a stray print or a child
+    process cannot touch the protocol."""
+    sys.stdout.flush()
+    source, sink = os.dup(0), os.dup(1)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.dup2(2, 1)
+    os.close(empty)
+    try:
+        yield source, sink
+    finally:
+        sys.stdout.flush()
+        os.dup2(source, 0)
+        os.dup2(sink, 1)
+
+
+@asynccontextmanager
+async def streams(
+    source: int, sink: int
+) -> AsyncIterator[tuple[MemoryObjectReceiveStream[Incoming], MemoryObjectSendStream[SessionMessage]]]:
+    """The two descriptors as message streams."""
+    in_send, in_receive = anyio.create_memory_object_stream[Incoming](0)
+    out_send, out_receive = anyio.create_memory_object_stream[SessionMessage](0)
+    lock = anyio.Lock()
+
+    async def put(message: JSONRPCMessage) -> None:
+        async with lock:
+            await anyio.to_thread.run_sync(write_all, sink, dump(message), abandon_on_cancel=True)
+
+    async def writer() -> None:
+        async with out_receive:
+            async for one in out_receive:
+                await put(one.message)
+
+    async def arrived(line: bytes | None) -> None:
+        if line is None:
+            await in_send.aclose()
+            return
+        message, answer = parse(line)
+        if answer is not None:
+            await put(answer)
+        if message is not None:
+            await in_send.send(SessionMessage(message))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(writer)
+        loop = anyio.lowlevel.current_token()
+
+        def hand_over(line: bytes | None) -> None:
+            anyio.from_thread.run(arrived, line, token=loop)
+
+        threading.Thread(target=read_all, args=(source, hand_over), name="mia-stdin", daemon=True).start()
+        try:
+            yield in_receive, out_send
+        finally:
+            group.cancel_scope.cancel()
+            in_send.close()
+
+
+def parse(line: bytes) -> tuple[JSONRPCMessage | None, JSONRPCMessage | None]:
+    """A message; or, for a line that is none, the error to answer."""
+    try:
+        return jsonrpc_message_adapter.validate_json(line, by_name=False), None
+    except ValueError:
+        return rescue(line)
+
+
+def read_all(source: int, hand_over: Callable[[bytes | None], object]) -> None:
+    """Hand over every line, then None. Runs in a daemon thread: a blocked read must not hold up the end."""
+    try:
+        for line in lines(source):
+            hand_over(line)
+        hand_over(None)
+    except (anyio.RunFinishedError, anyio.BrokenResourceError, anyio.ClosedResourceError, RuntimeError):
+        return
+
+
+def lines(source: int) -> Iterator[bytes]:
+    """Lines without their end. Of a line that is too long, only the start is kept, which is no JSON."""
+    held, scanned = bytearray(), 0
+    while chunk := os.read(source, CHUNK):
+        held += chunk
+        while (end := held.find(b"\n", scanned)) >= 0:
+            yield bytes(held[:end])
+            del held[: end + 1]
+            scanned = 0
+        if len(held) > LONGEST_LINE:
+            del held[CHUNK:]
+        scanned = len(held)
+    if held:
+        yield bytes(held)
+
+
+def write_all(sink: int, data: bytes) -> None:
+    """All of it; a host that is gone is no error."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(sink, view) :]
+    except BrokenPipeError:
+        end_soon()
+        os.kill(os.getpid(), signal.SIGTERM)

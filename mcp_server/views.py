@@ -1,0 +1,297 @@
+"""What the tools return: small, typed, and the same for all three brains."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, WithJsonSchema
+
+from mcp_server.listing import slim
+from mcp_server.result import View
+from mia_skill.core.brief import Brief
+from mia_skill.core.types import MemoryUnit
+from mia_skill.core.verdict import Check, CheckState, Claim, Verdict
+from retrieval.bank import Hit
+
+__all__ = [
+    "BriefView",
+    "ForgotView",
+    "FoundView",
+    "JudgedView",
+    "MemoryView",
+    "PageView",
+    "PlannedView",
+    "RatedView",
+    "RecalledView",
+    "ReplannedView",
+    "StoredView",
+    "brief_view",
+    "judged_view",
+    "listed_memory",
+    "memory_view",
+    "recalled_memory",
+    "state",
+]
+
+State = Literal["correct", "incorrect", "pending"]
+ASK_LESS = "lower k, or read one memory whole with memory_show"
+
+
+class BriefView(View):
+    """A step for the reader's own model."""
+
+    instructions: str
+    data: str = ""
+    checks: tuple[str, ...] = ()
+    form: dict[str, Any] = Field(default_factory=dict)
+    submit_with: str
+
+
+Handed = Annotated[BriefView | None, WithJsonSchema({"type": "object"})]
+"""A brief; its fields are told by the brief itself, not by three schemas in the listing."""
+
+
+class RecalledMemory(View):
+    """A memory that fits a question."""
+
+    id: str
+    outcome: State
+    question: str
+    workflow: str
+    score: float
+    similarity: float
+
+
+class RecalledView(View):
+    """Memories for a question."""
+
+    more: ClassVar[str] = ASK_LESS
+    memories: tuple[RecalledMemory, ...]
+    note: str = ""
+
+
+class ListedMemory(View):
+    """A memory in one line."""
+
+    id: str
+    outcome: State
+    question: str
+
+
+class MemoryView(ListedMemory):
+    """One remembered run, whole."""
+
+    workflow: str
+    plan: str = ""
+    uses: int = 0
+    wins: int = 0
+    origins: tuple[str, ...] = ()
+    judged_by: str = ""
+    created: str = ""
+    feedback: tuple[str, ...] = ()
+
+
+class RatedView(View):
+    """A memory after a user's word on it."""
+
+    id: str
+    outcome: State
+    uses: int
+    wins: int
+
+
+class PlannedView(View):
+    """A plan, or a brief."""
+
+    status: Literal["plan", "brief"]
+    steps: tuple[str, ...] = ()
+    memory_ids: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    written_by: str = ""
+    brief: Handed = None
+
+
+class SignalView(View):
+    """Something found in a run without any model."""
+
+    name: str
+    detail: str = ""
+
+
+class ReplannedView(View):
+    """A decision, or a brief."""
+
+    status: Literal["decided", "brief"]
+    need_replan: bool | None = None
+    reason: str = ""
+    steps: tuple[str, ...] = ()
+    signals: tuple[SignalView, ...] = ()
+    brief: Handed = None
+
+
+class PassageView(View):
+    """One text that was found."""
+
+    id: str
+    title: str = ""
+    text: str
+    url: str = ""
+
+
+class QueryView(View):
+    """What one query found."""
+
+    query: str
+    passages: tuple[PassageView, ...]
+    error: str = ""
+
+
+class FoundView(View):
+    """Search results."""
+
+    more: ClassVar[str] = "lower k, or send fewer queries"
+    source: str
+    results: tuple[QueryView, ...]
+
+
+class QuoteView(View):
+    """An exact piece of a source."""
+
+    source_id: str
+    text: str
+
+
+class ClaimView(View):
+    """One statement of the answer."""
+
+    text: str
+    support: str
+    quotes: tuple[QuoteView, ...] = ()
+
+
+class NextView(View):
+    """What to look up next."""
+
+    query: str
+    why: str = ""
+
+
+class JudgedView(View):
+    """A verdict."""
+
+    more: ClassVar[str] = "send shorter steps, or passage_ids in place of texts"
+    label: Literal["correct", "incorrect", "abstain", "not_attempted"]
+    p_correct: float | None = None
+    reasons: tuple[str, ...] = ()
+    claims: tuple[ClaimView, ...] = ()
+    failed_checks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    verify_next: tuple[NextView, ...] = ()
+    judged_by: str
+    brief: Handed = None
+
+
+class StoredView(View):
+    """What was kept."""
+
+    ids: tuple[str, ...]
+    merged: tuple[str, ...] = ()
+    credited: int = 0
+    outcome: State
+    note: str = ""
+
+
+class PageView(View):
+    """A page of memories."""
+
+    more: ClassVar[str] = "lower limit"
+    memories: tuple[ListedMemory, ...]
+    total: int
+    next_cursor: str = ""
+
+
+class ForgotView(View):
+    """How many are gone."""
+
+    forgotten: int
+
+
+def state(unit: MemoryUnit) -> State:
+    """How it ended; "pending" while nobody has judged it."""
+    return unit.outcome.value if unit.outcome else "pending"
+
+
+def recalled_memory(hit: Hit) -> RecalledMemory:
+    """A hit as a model reads it."""
+    unit = hit.unit
+    return RecalledMemory(
+        id=unit.id,
+        outcome=state(unit),
+        question=unit.question,
+        workflow=unit.workflow,
+        score=hit.score,
+        similarity=hit.similarity,
+    )
+
+
+def listed_memory(unit: MemoryUnit) -> ListedMemory:
+    """A unit in one line."""
+    return ListedMemory(id=unit.id, outcome=state(unit), question=unit.question)
+
+
+def memory_view(unit: MemoryUnit) -> MemoryView:
+    """A unit, with where it came from and what was said about it."""
+    return MemoryView(
+        id=unit.id,
+        outcome=state(unit),
+        question=unit.question,
+        workflow=unit.workflow,
+        plan=unit.plan,
+        uses=unit.uses,
+        wins=unit.wins,
+        origins=tuple(origin.value for origin in unit.provenance.origins),
+        judged_by=unit.provenance.judged_by,
+        created=f"{unit.created_at:%Y-%m-%d}",
+        feedback=tuple(f"{'good' if one.good else 'bad'}: {one.note}".rstrip(": ") for one in unit.feedback),
+    )
+
+
+def brief_view(brief: Brief | None) -> BriefView | None:
+    """A brief with its form's schema slimmed."""
+    if brief is None:
+        return None
+    return BriefView(
+        instructions=brief.instructions,
+        data=brief.data,
+        checks=brief.checks,
+        form=slim(brief.form_schema),
+        submit_with=brief.submit_with,
+    )
+
+
+def judged_view(verdict: Verdict, brief: Brief | None) -> JudgedView:
+    """A verdict as a model reads it: what is supported by which words, what failed, what to look up."""
+    failed = [check for check in every_check(verdict) if check.state is CheckState.FAIL]
+    return JudgedView(
+        label=verdict.label.value,
+        p_correct=verdict.p_correct,
+        reasons=verdict.reasons,
+        claims=tuple(claim_view(claim) for claim in verdict.claims),
+        failed_checks=tuple(dict.fromkeys(f"{check.name}: {check.detail}".rstrip(": ") for check in failed)),
+        warnings=tuple(
+            f"{one.source_id}: {one.rule}: text that tries to steer its reader" for one in verdict.injections
+        ),
+        verify_next=tuple(NextView(query=one.query, why=one.why) for one in verdict.verify_next),
+        judged_by=verdict.backend,
+        brief=brief_view(brief),
+    )
+
+
+def every_check(verdict: Verdict) -> Sequence[Check]:
+    """The checks of the case and of its claims."""
+    return [*verdict.checks, *(check for claim in verdict.claims for check in claim.checks)]
+
+
+def claim_view(claim: Claim) -> ClaimView:
+    """A claim with the words that speak for or against it."""
+    quotes = tuple(QuoteView(source_id=one.source_id, text=one.text) for one in claim.quotes)
+    return ClaimView(text=claim.text, support=claim.support.value, quotes=quotes)
