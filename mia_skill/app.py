@@ -37,8 +37,8 @@ async def build(config: MiaConfig, *, listener: Listener = silent) -> AsyncItera
             await mia.aclose()
 
 
-def open_bank(config: MiaConfig, *, any_embedder: bool = False) -> Bank:
-    """The bank alone, for commands that need nothing else. `any_embedder` opens one whose vectors are foreign, to
+def open_bank(config: MiaConfig, *, for_reembed: bool = False) -> Bank:
+    """The bank alone, for commands that need nothing else. `for_reembed` opens one whose vectors are foreign, to
     embed them again.
 
     Raises:
@@ -52,7 +52,7 @@ def open_bank(config: MiaConfig, *, any_embedder: bool = False) -> Bank:
         build_embedder(config.memory, config.home / "cache"),
         weights=config.memory.weights,
         merge_similarity=config.memory.merge_similarity,
-        any_embedder=any_embedder,
+        for_reembed=for_reembed,
     )
 
 

@@ -198,7 +198,7 @@ def reembed(settings: Settings) -> None:
     """Compute all vectors again with the configured embedder. Safe to interrupt and to repeat."""
     from mia_skill.app import open_bank
 
-    bank = open_bank(settings.load(), any_embedder=True)
+    bank = open_bank(settings.load(), for_reembed=True)
     with click.progressbar(length=100, label="embedding", file=sys.stderr) as bar:
         count = bank.reembed(lambda done, total: bar.update(int(100 * done / max(total, 1)) - bar.pos))
     bank.close()

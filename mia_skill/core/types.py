@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import uuid4
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 __all__ = [
     "Credit",
@@ -33,7 +33,7 @@ __all__ = [
 
 def clean_text(text: str) -> str:
     """`text` without what breaks a store or a wire: NULs go, lone surrogates become U+FFFD."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    return text.replace("\x00", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def new_id(prefix: str) -> str:
@@ -46,7 +46,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-Text = Annotated[str, AfterValidator(clean_text)]
+def _clean_first(value: object) -> object:
+    return clean_text(value) if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_clean_first)]
 """A string that is safe to store and to send (facts: a stored lone surrogate kills a later stdio session)."""
 
 

@@ -1,0 +1,118 @@
+"""Buckets and shelves: they hold what was put, whatever the order of changes."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval.index import Entry, FlatIndex, Shelf
+
+D = 8
+
+
+def vector(seed):
+    row = np.random.default_rng(seed).standard_normal(D).astype(np.float32)
+    return row / np.linalg.norm(row)
+
+
+def entry(seq, bucket="a", *, uses=0, wins=0, category="others", caption=None):
+    return Entry(seq, bucket, category, uses, wins, vector(seq).tobytes(), caption)
+
+
+def contents(shelf, key):
+    """seq -> (vector, uses) as the bucket has them."""
+    bucket = shelf.bucket(key)
+    if bucket is None:
+        return {}
+    rows = bucket.questions()
+    return {int(seq): (rows[at], int(bucket.columns["uses"][at])) for at, seq in enumerate(bucket.columns["seq"])}
+
+
+def test_similarities_are_the_inner_products_in_order():
+    index = FlatIndex(D)
+    rows = np.stack([vector(seed) for seed in range(50)])
+    index.add(rows)
+    assert np.allclose(index.similarities(vector(7)), rows @ vector(7), atol=1e-6)
+    assert int(index.similarities(vector(7)).argmax()) == 7
+
+
+def test_an_empty_index_has_no_similarities():
+    assert FlatIndex(D).similarities(vector(0)).shape == (0,)
+
+
+def test_removing_puts_the_last_vector_in_the_gap():
+    index = FlatIndex(D)
+    index.add(np.stack([vector(seed) for seed in range(4)]))
+    index.swap_remove(1)
+    assert len(index) == 3
+    assert np.array_equal(index.row(1), vector(3))
+
+
+def test_new_counts_do_not_add_a_second_row():
+    shelf = Shelf(D)
+    shelf.put([entry(1)])
+    shelf.put([entry(1, uses=5)])
+    assert {seq: uses for seq, (_, uses) in contents(shelf, "a").items()} == {1: 5}
+
+
+def test_a_row_that_changes_its_bucket_leaves_the_old_one():
+    shelf = Shelf(D)
+    shelf.put([entry(1), entry(2)])
+    shelf.put([entry(1, "b")])
+    assert set(contents(shelf, "a")) == {2}
+    assert set(contents(shelf, "b")) == {1}
+    assert len(shelf) == 2
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [None, b"", vector(1).tobytes()[:-4], np.full(D, np.nan, "f4").tobytes(), (2 * vector(1)).tobytes(), bytes(4 * D)],
+)
+def test_damaged_vectors_are_left_out_and_named(bad):
+    shelf = Shelf(D)
+    assert shelf.put([entry(1), entry(2)._replace(question=bad)]) == (2,)
+    assert set(contents(shelf, "a")) == {1}
+
+
+def test_a_damaged_caption_leaves_the_row_out():
+    shelf = Shelf(D)
+    assert shelf.put([entry(1, caption=b"short")]) == (1,)
+
+
+def test_captions_are_zero_for_rows_that_came_before_the_first_caption():
+    shelf = Shelf(D)
+    shelf.put([entry(1)])
+    shelf.put([entry(2, caption=vector(9).tobytes())])
+    bucket = shelf.bucket("a")
+    assert bucket.columns["captioned"].tolist() == [False, True]
+    assert bucket.caption_similarities(vector(9)) == pytest.approx([0.0, 1.0])
+    assert bucket.caption_similarities(None) is None
+
+
+CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.integers(0, 9), st.sampled_from("ab"), st.integers(0, 5)),
+        st.tuples(st.just("remove"), st.integers(0, 9), st.just(""), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60)
+@given(CHANGES)
+def test_any_run_of_changes_leaves_what_a_dictionary_would_hold(changes):
+    shelf, expected = Shelf(D), {}
+    for what, seq, bucket, uses in changes:
+        if what == "put":
+            shelf.put([entry(seq, bucket, uses=uses)])
+            expected[seq] = (bucket, uses)
+        else:
+            shelf.remove(seq)
+            expected.pop(seq, None)
+    for key in "ab":
+        held = contents(shelf, key)
+        assert {seq: uses for seq, (_, uses) in held.items()} == {
+            seq: uses for seq, (bucket, uses) in expected.items() if bucket == key
+        }
+        assert all(np.array_equal(row, vector(seq)) for seq, (row, _) in held.items())
+    assert len(shelf) == len(expected)
