@@ -110,7 +110,7 @@ class OpenAIEmbedder:
         with self._lock:
             if self._dimension not in (None, dimension):
                 raise ModelReplyError(
-                    f"{self._model!r} now gives {dimension} dimensions, before {self._dimension}: another model answers",
+                    f"{self._model!r} now gives {dimension} dimensions, not {self._dimension}: another model answers",
                     raw="",
                 )
             self._dimension = dimension

@@ -142,9 +142,7 @@ async def test_a_dead_part_fails_the_run_and_nothing_counts_as_wrong(
     manager: Manager, planner: list[str | Exception], executor: list[str | Exception], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        await run_episode(
-            QUESTION, crew(manager, planner, executor), MemoryQuery(text=QUESTION.text), BudgetConfig()
-        )
+        await run_episode(QUESTION, crew(manager, planner, executor), MemoryQuery(text=QUESTION.text), BudgetConfig())
     assert manager.bank.list().total == 0
 
 

@@ -22,9 +22,8 @@ def test_units_shown_for_a_question_add_up_whatever_its_spacing_and_case() -> No
 def test_a_note_refers_to_passages_by_id_and_an_unknown_id_is_an_error_not_evidence() -> None:
     ledger = Ledger()
     ledger.keep([Passage(id="p1", text="known")])
-    good, bad, own = steps_of(
-        [StepNote(query="a", passage_ids=["p1"]), StepNote(query="b", passage_ids=["zz"]), StepNote(found="text")], ledger
-    )
+    notes = [StepNote(query="a", passage_ids=["p1"]), StepNote(query="b", passage_ids=["zz"]), StepNote(found="text")]
+    good, bad, own = steps_of(notes, ledger)
     assert good.passages[0].text == "known"
     assert good.error is None
     assert bad.error == "unknown passage ids: zz"

@@ -20,9 +20,7 @@ QUESTION = Question(text="In which country was the founder of Velmora Works born
 
 @pytest.fixture
 def bank(tmp_path: Path) -> Iterator[SqliteBank]:
-    made = SqliteBank.open(
-        tmp_path / "bank.sqlite3", HashEmbedder(), weights=ScoreWeights(), merge_similarity=0.97
-    )
+    made = SqliteBank.open(tmp_path / "bank.sqlite3", HashEmbedder(), weights=ScoreWeights(), merge_similarity=0.97)
     yield made
     made.close()
 
@@ -88,7 +86,8 @@ async def test_what_is_stored_says_where_it_came_from(bank: SqliteBank) -> None:
 
 
 async def test_a_model_compresses_and_its_failure_does_not_lose_the_run(bank: SqliteBank) -> None:
-    model = ScriptedChat(['{"steps": ["find the founder (company -> person)"]}', ModelUnreachableError("down"), "prose"])
+    good = '{"steps": ["find the founder (company -> person)"]}'
+    model = ScriptedChat([good, ModelUnreachableError("down"), "prose"])
     manager = Manager(bank, model)
     workflow, _ = await manager.compress(run(Outcome.CORRECT))
     assert workflow == "1. find the founder (company -> person)"

@@ -91,9 +91,8 @@ async def test_replanning_shows_the_run_as_quoted_data_and_our_signals_outside_i
 
 
 async def test_the_router_sees_the_pairs_in_the_order_given_and_returns_an_index() -> None:
-    pairs = [
-        PairHit(pair=PlanPair(question=f"q{n}", good_plan="good", bad_plan="bad"), similarity=1 - n / 10) for n in range(3)
-    ]
+    stored = [PlanPair(question=f"q{n}", good_plan="good", bad_plan="bad") for n in range(3)]
+    pairs = [PairHit(pair=pair, similarity=1 - n / 10) for n, pair in enumerate(stored)]
     model = ScriptedChat(['{"choice": 2, "reason": "closest"}'])
     index, _ = await Router(model).choose(QUESTION, [Plan(steps=("a",)), Plan(steps=("b",))], pairs)
     assert index == 1

@@ -23,7 +23,7 @@ EITHER = (RIGHT, WRONG)
 BOOLS = (False, True)
 
 
-@pytest.mark.parametrize(("verdict", "tool", "form"), itertools.product(EITHER, BOOLS, BOOLS))
+@pytest.mark.parametrize(("verdict", "tool", "form"), list(itertools.product(EITHER, BOOLS, BOOLS)))
 def test_the_executor_is_paid_by_equation_2(verdict: Outcome, tool: bool, form: bool) -> None:
     reward = executor_reward(ExecutorOutcome(verdict=verdict, tool_ok=tool, format_ok=form))
     assert reward == pytest.approx((0.7 if verdict is RIGHT else 0) + (0.2 if tool else 0) + (0.1 if form else 0))

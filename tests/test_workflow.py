@@ -7,7 +7,7 @@ from mia_skill.agents.workflow import compress, names, slice_back, stands_in
 from mia_skill.core.types import Passage, Step, Trajectory
 
 QUESTION = "In which country was the founder of Velmora Works born?"
-FOUNDER = Passage(id="p1", title="Velmora Works", text="Velmora Works makes looms. It was set up in 1874 by Aldric Tesh.")
+FOUNDER = Passage(id="p1", title="Velmora Works", text="A maker of looms. It was set up in 1874 by Aldric Tesh.")
 NOISE = Passage(id="p2", title="Ruvo Bridge", text="Ruvo Bridge spans the Lenn.")
 BORN = Passage(id="p3", title="Aldric Tesh", text="Aldric Tesh was born in Orsova, in the country of Hallen.")
 RUN = Trajectory(
@@ -28,7 +28,8 @@ def test_only_the_steps_that_the_answer_depends_on_are_kept() -> None:
 
 def test_a_workflow_has_purpose_input_and_output_and_holds_no_fact_of_the_run() -> None:
     first, second = compress(QUESTION, RUN)
-    assert first == 'search [name 1] founder; look for wording like "It was set up in [...] by [found 1]." ([name 1] -> [found 1])'
+    wording = 'look for wording like "It was set up in [...] by [found 1]."'
+    assert first == f"search [name 1] founder; {wording} ([name 1] -> [found 1])"
     assert second.startswith("search [found 1] born country")
     assert second.endswith("([found 1] -> the answer)")
     for fact in ("Velmora", "Aldric", "Tesh", "Orsova", "Hallen", "1874"):
