@@ -1,6 +1,6 @@
 """The one text form of tool calls, tool results and answers: serving and training use it byte for byte.
 
-Source: spec section 8.1 (the published code feeds half of its callers `<tool_response>\\TEXT\\n<tool_response>`, never closed).
+Source: spec section 8.1 (the published code feeds some of its callers a result that is never closed).
 """
 
 import json
