@@ -26,8 +26,8 @@ def group_advantages(rewards_G: Sequence[float | None], *, eps: float = 1e-6) ->
     if not np.isfinite(values).all():
         raise InputError("a reward is not finite: mask the sample with None instead")
     advantages_G = np.zeros(len(values))
-    if kept.sum() >= 2:
-        group = values[kept]
+    group = values[kept]
+    if len(group) >= 2 and np.ptp(group) > 0:
         advantages_G[kept] = (group - group.mean()) / (group.std() + eps)
     return advantages_G
 
