@@ -122,8 +122,8 @@ class Writer:
         update_unit(self._rows, row["seq"], unit, self.change)
         return unit
 
-    def forget(self, unit_ids: Sequence[str]) -> int:
-        """Delete units and the pairs of their questions.
+    def forget(self, unit_ids: Sequence[str], *, listed: int = KEPT_FORGOTTEN) -> int:
+        """Delete units and the pairs of their questions; at most `listed` deletions stay listed for other processes.
 
         Raises:
             UnknownIdError: one is unknown.
@@ -138,7 +138,7 @@ class Writer:
             ).fetchall()
             for pair in pairs:
                 self._delete("pair", pair["seq"])
-        self._trim()
+        self._trim(listed)
         return len(dict.fromkeys(unit_ids))
 
     def _twin(self, unit: MemoryUnit, vectors: Vectors, threshold: float) -> int | None:
@@ -156,12 +156,12 @@ class Writer:
         self._rows.execute("DELETE FROM staged_vectors WHERE owner = ? AND seq = ?", (owner, seq))
         self._rows.execute("INSERT INTO forgotten VALUES (?, ?, ?)", (owner, seq, self.change))
 
-    def _trim(self) -> None:
+    def _trim(self, listed: int) -> None:
         (count,) = self._rows.execute("SELECT count(*) FROM forgotten").fetchone()
-        if count > KEPT_FORGOTTEN:
+        if count > listed:
             # Whoever has not seen the changes up to here loads anew.
             (below,) = self._rows.execute(
-                "SELECT change FROM forgotten ORDER BY change DESC LIMIT 1 OFFSET ?", (KEPT_FORGOTTEN // 2,)
+                "SELECT change FROM forgotten ORDER BY change DESC LIMIT 1 OFFSET ?", (listed // 2,)
             ).fetchone()
             self._rows.execute("DELETE FROM forgotten WHERE change <= ?", (below,))
             self._rows.execute("UPDATE state SET forgotten_below = ?", (below,))

@@ -1,0 +1,45 @@
+"""Started by test_bank_kill: forks a writer for every line it reads, so that the imports are paid once.
+
+A line is `PATH NAME CREDITED`. The child first prints `pid N`, then `ack ID` after every consolidation that returned.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from mia_skill.core.types import Credit, MemoryUnit, Outcome
+from retrieval.bank import Consolidation
+from retrieval.embed import HashEmbedder
+from retrieval.index import faiss_build
+from retrieval.sqlite_bank import SqliteBank
+
+
+def write_for_ever(path: str, name: str, credited: str) -> None:
+    """Store units and give credit until killed."""
+    print(f"pid {os.getpid()}", flush=True)
+    bank = SqliteBank.open(Path(path), HashEmbedder(), merge_similarity=1.0)
+    number = 0
+    while True:
+        number += 1
+        unit = MemoryUnit(
+            question=f"{name} {name}x{number} {number}y{name} z{number * 7}",
+            workflow=f"1. search for {number}",
+            outcome=(Outcome.CORRECT, Outcome.INCORRECT)[number % 2],
+            namespace=f"n{number % 3}",
+        )
+        change = Consolidation(units=(unit,), credits=(Credit(unit_id=credited, won=True),))
+        print(f"ack {bank.consolidate(change).unit_ids[0]}", flush=True)
+
+
+def main() -> None:
+    faiss_build()
+    # The kernel reaps the killed children.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        if os.fork() == 0:
+            write_for_ever(*line.split())
+
+
+if __name__ == "__main__":
+    main()

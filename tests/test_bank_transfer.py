@@ -1,0 +1,181 @@
+"""Export, import and audit."""
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mia_skill.core.types import Feedback, MemoryUnit, Modality, Origin, Outcome, PlanPair, Provenance
+from retrieval.audit import FindingKind
+from retrieval.bank import Consolidation, MemoryQuery
+from retrieval.embed import HashEmbedder
+from retrieval.sqlite_bank import SqliteBank
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=30)
+UNITS = st.builds(
+    MemoryUnit,
+    question=TEXT,
+    workflow=TEXT,
+    caption=st.none() | TEXT,
+    modality=st.sampled_from(Modality),
+    outcome=st.sampled_from([*Outcome, None]),
+    uses=st.integers(5, 9),
+    wins=st.integers(0, 5),
+    feedback=st.lists(st.builds(Feedback, good=st.booleans(), note=TEXT), max_size=1).map(tuple),
+    provenance=st.builds(Provenance, origins=st.lists(st.sampled_from(Origin), max_size=2).map(tuple)),
+    namespace=st.sampled_from(["default", "other"]),
+)
+PAIRS = st.builds(PlanPair, question=TEXT, good_plan=TEXT, bad_plan=TEXT, caption=st.none() | TEXT)
+
+
+@pytest.fixture
+def new_bank(tmp_path):
+    opened = []
+
+    def opener():
+        opened.append(SqliteBank.open(tmp_path / f"{len(opened)}.sqlite3", HashEmbedder()))
+        return opened[-1]
+
+    yield opener
+    for bank in opened:
+        bank.close()
+
+
+def unit(question, **fields):
+    return MemoryUnit(
+        **{"question": question, "workflow": "1. search the list\n2. read it", "outcome": Outcome.CORRECT, **fields}
+    )
+
+
+def store(bank, *units, pairs=()):
+    return bank.consolidate(Consolidation(units=units, pairs=pairs))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(UNITS, max_size=6), st.lists(PAIRS, max_size=3))
+def test_a_restored_export_is_the_same_bank(tmp_path_factory, units, pairs):
+    folder = tmp_path_factory.mktemp("t")
+    old = SqliteBank.open(folder / "old.sqlite3", HashEmbedder())
+    new = SqliteBank.open(folder / "new.sqlite3", HashEmbedder(32))
+    store(old, *units, pairs=pairs)
+    exported = [orjson.dumps(line) for line in old.export()]
+    report = new.import_(exported, restore=True)
+    assert report.broken == ()
+    assert [orjson.dumps(line) for line in new.export()] == exported
+    assert new.list().units == old.list().units
+    old.close()
+    new.close()
+
+
+def test_an_import_from_elsewhere_is_marked_and_merges_with_what_is_known(new_bank):
+    theirs, mine = new_bank(), new_bank()
+    store(mine, own := unit("height of the bridge", uses=1, wins=1))
+    store(theirs, unit("height of the bridge", uses=2, wins=0), fresh := unit("another thing altogether"))
+    report = mine.import_(theirs.export())
+    assert (report.added, report.merged, report.known) == (1, 1, 0)
+    assert mine.get(own.id).uses == 3
+    assert mine.get(own.id).provenance.origins == (Origin.OWN_RUN,)
+    assert mine.get(fresh.id).provenance.origins == (Origin.OWN_RUN, Origin.IMPORTED)
+    again = mine.import_(theirs.export())
+    assert (again.added, again.known, mine.list().total) == (0, 1, 2)
+
+
+def test_broken_lines_are_reported_by_number_and_the_others_kept(new_bank):
+    good = orjson.dumps({"kind": "unit", **unit("fine").model_dump(mode="json")})
+    lines = [
+        b'{"kind": "bank", "format": 1}',
+        b"{ no json",
+        good,
+        b"",
+        b"[1, 2]",
+        b'{"kind": "unit", "question": "no workflow"}',
+        b'{"kind": "dream"}',
+        orjson.dumps({"kind": "unit", **unit("boast", uses=1).model_dump(mode="json"), "wins": 2}),
+        b'{"kind": "pair", "question": "q", "good_plan": "g", "bad_plan": "b", "extra": 1}',
+        b'{"kind": "bank", "format": 99}',
+    ]
+    bank = new_bank()
+    report = bank.import_(lines)
+    assert (report.added, bank.list().total) == (1, 1)
+    assert [broken.line for broken in report.broken] == [2, 5, 6, 7, 8, 9, 10]
+    reasons = " | ".join(broken.reason for broken in report.broken)
+    for expected in ("no JSON", "no JSON object", "workflow", "'dream'", "2 wins in 1 uses", "extra", "upgrade"):
+        assert expected in reasons
+
+
+def test_a_dry_run_reports_the_same_and_writes_nothing(new_bank):
+    bank = new_bank()
+    store(bank, own := unit("height of the bridge"))
+    lines = [
+        {"kind": "unit", **one.model_dump(mode="json")} for one in (unit("height of the bridge"), unit("new"), own)
+    ]
+    rehearsed = bank.import_([*lines, "broken"], dry_run=True)
+    assert rehearsed.dry_run
+    assert bank.list().total == 1
+    done = bank.import_([*lines, "broken"])
+    assert done == rehearsed.model_copy(update={"dry_run": False})
+    assert bank.list().total == 2
+
+
+def test_an_import_can_go_into_another_namespace(new_bank):
+    theirs, mine = new_bank(), new_bank()
+    store(theirs, unit("a question"), pairs=(PlanPair(question="p", good_plan="g", bad_plan="b"),))
+    mine.import_(theirs.export(), namespace="guest")
+    assert mine.list(namespace="guest").total == 1
+    assert len(mine.similar_pairs("p", namespace="guest")) == 1
+    assert mine.recall(MemoryQuery(text="a question")).nothing_relevant
+
+
+def test_an_export_is_of_one_moment(new_bank):
+    bank = new_bank()
+    store(bank, unit("first one"), unit("second thing"))
+    lines = bank.export()
+    next(lines)
+    store(bank, unit("too late now"))
+    assert [line["question"] for line in lines] == ["first one", "second thing"]
+
+
+def test_the_audit_names_what_a_person_should_look_at(new_bank):
+    bank = new_bank()
+    judged = Provenance(judged_by="gold", sources=("https://e.org",))
+    fine = unit("fine words only", uses=4, wins=3, provenance=judged)
+    store(
+        bank,
+        fine,
+        losing := unit("losing streak here", uses=6, wins=2, provenance=judged),
+        empty := unit("empty thing there", workflow="1. x", uses=1, provenance=judged),
+        pending := unit("pending still open", outcome=None, uses=1, provenance=judged),
+        untraced := unit("untraced odd origin", uses=1),
+        web := unit("web page said", provenance=Provenance(origins=(Origin.WEB,), judged_by="panel")),
+        twin := unit("fine only words", outcome=Outcome.INCORRECT, uses=1, provenance=judged),
+    )
+    bank.feedback(twin.id, Feedback(good=True), Outcome.CORRECT)
+    report = bank.audit()
+    found = {kind: [finding.unit_ids for finding in report.of(kind)] for kind in FindingKind}
+    assert report.units == 7
+    assert found == {
+        FindingKind.DUPLICATE: [(fine.id, twin.id)],
+        FindingKind.NEVER_USED: [(web.id,)],
+        FindingKind.LOSING: [(losing.id,)],
+        FindingKind.EMPTY_WORKFLOW: [(empty.id,)],
+        FindingKind.NO_PROVENANCE: [(untraced.id,)],
+        FindingKind.UNTRUSTED: [(web.id,)],
+        FindingKind.PENDING: [(pending.id,)],
+    }
+
+
+def test_the_same_question_about_two_pictures_is_no_duplicate(new_bank):
+    bank = new_bank()
+    store(bank, *(unit("who is this", modality=Modality.IMAGE, caption=caption) for caption in ("a man", "one dog")))
+    assert bank.audit().of(FindingKind.DUPLICATE) == ()
+
+
+def test_duplicates_are_grouped_over_more_than_one_block(new_bank):
+    bank = new_bank()
+    units = [unit(f"word{number} other{number * 3} third{number * 7}", namespace="n") for number in range(600)]
+    lines = [
+        {"kind": "unit", **one.model_dump(mode="json")}
+        for one in (*units, units[5].model_copy(update={"id": "mem_twin"}))
+    ]
+    bank.import_(lines, restore=True)
+    assert (units[5].id, "mem_twin") in {finding.unit_ids for finding in bank.audit().of(FindingKind.DUPLICATE)}
