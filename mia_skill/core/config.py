@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, get_args
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -61,6 +62,9 @@ class EndpointConfig(Section):
     def _http(cls, url: str) -> str:
         if not url.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
+        parts = urlsplit(url)
+        if not parts.hostname or parts.port == 0:  # reading .port refuses numbers out of range
+            raise ValueError("must name a host, and a port that can be reached")
         return url.rstrip("/")
 
 
