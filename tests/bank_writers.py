@@ -17,19 +17,25 @@ from retrieval.sqlite_bank import SqliteBank
 
 def write_for_ever(path: str, name: str, credited: str) -> None:
     """Store units and give credit until killed."""
-    print(f"pid {os.getpid()}", flush=True)
+    say(f"pid {os.getpid()}")
     bank = SqliteBank.open(Path(path), HashEmbedder(), merge_similarity=1.0)
     number = 0
     while True:
         number += 1
         unit = MemoryUnit(
-            question=f"{name} {name}x{number} {number}y{name} z{number * 7}",
+            # Enough words that no two hashed vectors are alike: nothing merges, every unit can be counted.
+            question=" ".join(f"{name}w{number * factor}" for factor in range(1, 25)),
             workflow=f"1. search for {number}",
             outcome=(Outcome.CORRECT, Outcome.INCORRECT)[number % 2],
             namespace=f"n{number % 3}",
         )
         change = Consolidation(units=(unit,), credits=(Credit(unit_id=credited, won=True),))
-        print(f"ack {bank.consolidate(change).unit_ids[0]}", flush=True)
+        say(f"ack {bank.consolidate(change).unit_ids[0]}")
+
+
+def say(line: str) -> None:
+    """One line to the test, in one write."""
+    os.write(1, f"{line}\n".encode())
 
 
 def main() -> None:

@@ -97,7 +97,7 @@ def test_every_acknowledged_unit_survives_two_hundred_kills_of_two_writers(tmp_p
             writer.stop()
     acked = [unit_id for writer in writers for unit_id in writer.acked]
     runs = sum(writer.started for writer in writers)
-    print(f"{runs} kills, {len(acked)} acknowledged units")
+    sys.stdout.write(f"{runs} kills, {len(acked)} acknowledged units\n")
 
     # This process read before, and follows; a fresh one loads. Both must agree with the rows.
     fresh = SqliteBank.open(path, HashEmbedder(), merge_similarity=1.0)
