@@ -36,6 +36,16 @@ def serve_http(config: "MiaConfig") -> None:
     anyio.run(run_http, build_server(config), config.server)
 
 
+def print_listing(config: "MiaConfig") -> None:
+    """The tools as a host is shown them."""
+    from mcp_server.listing import pretty, tokens
+    from mcp_server.server import build_server
+
+    tools = anyio.run(build_server(config).list_tools)
+    click.echo(pretty(tools))
+    click.echo(f"{len(tools)} tools, about {tokens(tools)} tokens", err=True)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--stdio", "transport", flag_value="stdio", default="stdio", help="Over stdin and stdout (default).")
 @click.option("--http", "transport", flag_value="http", help="Streamable HTTP at http://HOST:PORT/mcp.")
@@ -45,6 +55,7 @@ def serve_http(config: "MiaConfig") -> None:
 @click.option("--home", type=click.Path(file_okay=False, path_type=Path), help="Folder of the bank and the caches.")
 @click.option("--read-only", is_flag=True, help="Leave out every tool that writes.")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. server.prompts=false.")
+@click.option("--print-tools", is_flag=True, help="Print the tool listing as JSON, its size on stderr, and end.")
 @click.version_option(__version__, prog_name="mia-mcp")
 def command(
     transport: str,
@@ -54,6 +65,7 @@ def command(
     home: Path | None,
     read_only: bool,
     pairs: tuple[str, ...],
+    print_tools: bool,
 ) -> None:
     """Serve MIA's tools over MCP: memory, planning, search and judgment for host agents.
 
@@ -75,7 +87,7 @@ def command(
     flags |= {key: value for key, value in given.items() if value is not None}
     try:
         config = load_config(file, flags=flags)
-        (serve_http if transport == "http" else serve_stdio)(config)
+        (print_listing if print_tools else serve_http if transport == "http" else serve_stdio)(config)
     except MiaError as error:
         click.echo(f"mia-mcp: {error}", err=True)
         sys.exit(1)

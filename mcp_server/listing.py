@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from mcp.types import Tool
 
-__all__ = ["listing_json", "slim", "tokens"]
+__all__ = ["pretty", "slim", "tokens"]
 
 CHARS_PER_TOKEN = 4
 """The usual estimate for English and JSON."""
@@ -103,11 +103,15 @@ def _value(key: str, value: Any, dropped: frozenset[str]) -> Any:
     return value
 
 
-def listing_json(tools: Iterable[Tool]) -> bytes:
-    """The listing as it goes over the wire."""
-    return orjson.dumps([tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools])
+def pretty(tools: Iterable[Tool]) -> str:
+    """The listing as JSON for people and snapshots."""
+    return orjson.dumps(_wire(tools), option=orjson.OPT_INDENT_2).decode()
 
 
 def tokens(tools: Iterable[Tool]) -> int:
-    """What the listing costs a model that is shown all of it."""
-    return round(len(listing_json(tools).decode()) / CHARS_PER_TOKEN)
+    """What the listing costs a model that is shown all of it: characters as sent, divided by four."""
+    return round(len(orjson.dumps(_wire(tools)).decode()) / CHARS_PER_TOKEN)
+
+
+def _wire(tools: Iterable[Tool]) -> list[dict[str, Any]]:
+    return [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools]

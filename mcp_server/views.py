@@ -1,7 +1,7 @@
 """What the tools return: small, typed, and the same for all three brains."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema
 
@@ -10,7 +10,9 @@ from mcp_server.result import View
 from mia_skill.core.brief import Brief
 from mia_skill.core.types import MemoryUnit
 from mia_skill.core.verdict import Check, CheckState, Claim, Verdict
-from retrieval.bank import Hit
+
+if TYPE_CHECKING:
+    from retrieval.bank import Hit
 
 __all__ = [
     "BriefView",
@@ -220,7 +222,7 @@ def state(unit: MemoryUnit) -> State:
     return unit.outcome.value if unit.outcome else "pending"
 
 
-def recalled_memory(hit: Hit) -> RecalledMemory:
+def recalled_memory(hit: "Hit") -> RecalledMemory:
     """A hit as a model reads it."""
     unit = hit.unit
     return RecalledMemory(

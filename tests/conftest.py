@@ -1,9 +1,17 @@
 """Fixtures shared by all tests."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from mia_skill.agents.mia import Mia
+    from mia_skill.core.chat import ChatModel
+    from mia_skill.core.config import Role
+    from retrieval.search import SearchEngine
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +27,24 @@ def shared_data() -> Path:
     if not (folder / "sandbox_wiki" / "corpus.00.jsonl").is_file():
         pytest.skip(f"no development data at {folder}: set MIA_SHARED_DATA to the folder that holds sandbox_wiki")
     return folder
+
+
+@pytest.fixture
+def make_mia(tmp_path: Path) -> Iterator[Callable[..., "Mia"]]:
+    """Makes `Mia` objects over one real bank with instant vectors; models and search engine are handed in."""
+    from mia_skill.agents.manager import Manager
+    from mia_skill.agents.mia import Mia, Sources
+    from mia_skill.core.config import MiaConfig
+    from retrieval.embed import HashEmbedder
+    from retrieval.sqlite_bank import SqliteBank
+
+    config = MiaConfig(home=tmp_path)
+    bank = SqliteBank.open(config.bank_path, HashEmbedder())
+
+    def made(*, models: "dict[Role, ChatModel] | None" = None, corpus: "SearchEngine | None" = None) -> Mia:
+        return Mia(
+            config=config, bank=bank, manager=Manager(bank), sources=Sources(corpus=corpus), models=dict(models or {})
+        )
+
+    yield made
+    bank.close()
