@@ -19,10 +19,10 @@ import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.server import MCPServer
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCMessage, jsonrpc_message_adapter
+from mcp.types import INVALID_REQUEST, JSONRPCMessage, JSONRPCNotification, jsonrpc_message_adapter
 
 from mcp_server.backend import Backend
-from mcp_server.wire import dump, rescue
+from mcp_server.wire import dump, has_id, refusal, rescue
 
 __all__ = ["run_stdio"]
 
@@ -142,9 +142,12 @@ async def streams(
 def parse(line: bytes) -> tuple[JSONRPCMessage | None, JSONRPCMessage | None]:
     """A message; or, for a line that is none, the error to answer."""
     try:
-        return jsonrpc_message_adapter.validate_json(line, by_name=False), None
+        message = jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValueError:
         return rescue(line)
+    if isinstance(message, JSONRPCNotification) and b'"id"' in line and has_id(line):
+        return None, refusal(INVALID_REQUEST, "Invalid request: an id is text or an integer", None)
+    return message, None
 
 
 def read_all(source: int, hand_over: Callable[[bytes | None], object]) -> None:
@@ -157,7 +160,7 @@ def read_all(source: int, hand_over: Callable[[bytes | None], object]) -> None:
         return
 
 
-def lines(source: int) -> Iterator[bytes]:
+def lines(source: int, longest: int = LONGEST_LINE) -> Iterator[bytes]:
     """Lines without their end. Of a line that is too long, only the start is kept, which is no JSON."""
     held, scanned = bytearray(), 0
     while chunk := os.read(source, CHUNK):
@@ -166,7 +169,7 @@ def lines(source: int) -> Iterator[bytes]:
             yield bytes(held[:end])
             del held[: end + 1]
             scanned = 0
-        if len(held) > LONGEST_LINE:
+        if len(held) > longest:
             del held[CHUNK:]
         scanned = len(held)
     if held:

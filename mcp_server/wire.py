@@ -8,7 +8,7 @@ from pydantic_core import PydanticSerializationError
 
 from mia_skill.core.types import clean_text
 
-__all__ = ["clean", "dump", "rescue"]
+__all__ = ["clean", "dump", "has_id", "refusal", "rescue"]
 
 ID = re.compile(rb'"id"\s*:\s*("(?:[^"\\]|\\.){0,200}"|-?\d{1,15})(?=\s*[,}])')
 EDGE = 2000
@@ -39,6 +39,12 @@ def rescue(line: bytes) -> tuple[JSONRPCMessage | None, JSONRPCMessage | None]:
         given = read.get("id") if isinstance(read, dict) else None
         asked = given if type(given) in (int, str) else None
         return None, refusal(INVALID_REQUEST, "Invalid request", asked)
+
+
+def has_id(line: bytes) -> bool:
+    """Does the object in `line` have an id at its top? Then it is a request, whatever the id looks like."""
+    read = json.loads(line)
+    return isinstance(read, dict) and "id" in read
 
 
 def refusal(code: int, message: str, asked: int | str | None) -> JSONRPCError:

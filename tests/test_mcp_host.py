@@ -36,9 +36,7 @@ class Model:
         self.script = list(script)
         self.seen: list[CreateMessageRequestParams] = []
 
-    async def __call__(
-        self, _context: ClientRequestContext, params: CreateMessageRequestParams
-    ) -> CreateMessageResult:
+    async def __call__(self, _context: ClientRequestContext, params: CreateMessageRequestParams) -> CreateMessageResult:
         self.seen.append(params)
         reply = self.script.pop(0)
         text = reply if isinstance(reply, str) else orjson.dumps(reply).decode()
