@@ -1,0 +1,117 @@
+"""The `mia` command, as a person or a script uses it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mia_skill.cli import main
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MIA_MEMORY__EMBEDDER", "hash")
+    return tmp_path
+
+
+def mia(home: Path, *words: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["--home", str(home), *words])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def add(home: Path, question: str = "Who founded Velmora Works?", outcome: str = "correct") -> str:
+    words = ["memory", "add", "--question", question, "--workflow", "1. search", "--outcome", outcome, "--json"]
+    return str(json.loads(mia(home, *words).stdout)["id"])
+
+
+def test_every_command_explains_itself(home: Path) -> None:
+    for words in ((), ("memory",), ("serve",), ("ask",), ("judge",), ("doctor",), ("demo",), ("world",)):
+        assert "Usage:" in mia(home, *words, "--help").output
+
+
+def test_what_is_added_is_found_shown_rated_and_forgotten(home: Path) -> None:
+    unit = add(home)
+    assert unit in mia(home, "memory", "search", "Who founded Velmora Works?").output
+    assert "judged by user" in mia(home, "memory", "show", unit).output
+    assert "incorrect" in mia(home, "memory", "feedback", unit, "bad").output
+    assert "forgot 1" in mia(home, "memory", "forget", unit, "--yes").output
+    assert "0 of 0" in mia(home, "memory", "list").output
+
+
+def test_json_output_is_one_document(home: Path) -> None:
+    add(home)
+    page = json.loads(mia(home, "memory", "list", "--json").stdout)
+    assert page["total"] == 1
+    assert json.loads(mia(home, "memory", "audit", "--json").stdout)
+
+
+def test_an_export_is_imported_elsewhere_and_a_dry_run_changes_nothing(home: Path, tmp_path: Path) -> None:
+    add(home)
+    file = tmp_path / "units.jsonl"
+    mia(home, "memory", "export", str(file))
+    other = tmp_path / "other"
+    mia(other, "memory", "import", str(file), "--dry-run")
+    assert "0 of 0" in mia(other, "memory", "list").output
+    mia(other, "memory", "import", str(file))
+    assert "1 of 1" in mia(other, "memory", "list").output
+
+
+def test_an_unknown_id_exits_1_and_says_so_without_a_traceback(home: Path) -> None:
+    result = mia(home, "memory", "show", "mem_none", code=1)
+    assert "UnknownIdError" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_an_unknown_setting_names_the_nearest(home: Path) -> None:
+    result = mia(home, "--set", "memory.namespce=x", "memory", "list", code=1)
+    assert "memory.namespace" in result.output
+
+
+def test_a_set_without_a_value_is_refused(home: Path) -> None:
+    assert "KEY=VALUE" in mia(home, "--set", "memory.namespace", "memory", "list", code=1).output
+
+
+def test_judging_tells_by_its_exit_code_whether_the_answer_is_supported(home: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.txt"
+    page.write_text("Velmora Works was founded by Aldric Tesh in 1874.", encoding="utf-8")
+    asked = ["judge", "--question", "Who founded Velmora Works?", "--evidence", str(page), "--json", "--answer"]
+    supported = json.loads(mia(home, *asked, "Aldric Tesh").stdout)
+    assert supported["label"] == "correct"
+    result = CliRunner().invoke(main, ["--home", str(home), *asked, "Bela Ruvo"])
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["label"] != "correct"
+
+
+def test_evidence_that_cannot_be_read_is_an_error_with_its_name(home: Path, tmp_path: Path) -> None:
+    binary = tmp_path / "x.bin"
+    binary.write_bytes(b"\xff\xfe\x00")
+    asked = ["judge", "--question", "q", "--answer", "a", "--evidence", str(binary)]
+    assert "x.bin" in mia(home, *asked, code=1).output
+
+
+def test_asking_without_a_model_says_what_to_set(home: Path) -> None:
+    assert "models.default.base_url" in mia(home, "ask", "Who founded Velmora Works?", code=1).output
+
+
+def test_the_doctor_is_content_with_a_fresh_home_and_names_what_is_off(home: Path) -> None:
+    findings = json.loads(mia(home, "doctor", "--json").stdout)["findings"]
+    states = {one["part"]: one["state"] for one in findings}
+    assert states["bank"] == "ok"
+    assert states["model"] == "off"
+
+
+def test_the_doctor_exits_3_and_gives_the_fix_when_an_endpoint_is_dead(home: Path) -> None:
+    words = ["--set", "models.default.base_url=http://127.0.0.1:9/v1", "--set", "models.default.model=m"]
+    result = mia(home, *words, "doctor", "--json", code=3)
+    (model,) = [one for one in json.loads(result.stdout)["findings"] if one["part"] == "model"]
+    assert model["state"] == "problem"
+    assert model["fix"]
+
+
+def test_a_world_is_written_and_the_same_seed_writes_the_same_files(home: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        mia(home, "world", "--out", str(tmp_path / name), "--size", "60", "--seed", "3")
+    for file in ("corpus.jsonl", "questions.jsonl"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
