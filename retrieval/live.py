@@ -16,9 +16,9 @@ KEPT_FORGOTTEN = 10_000
 
 ENTRIES = {
     "unit": "SELECT r.seq, namespace, modality, outcome, category, uses, wins, v.question, v.caption "
-    "FROM units r LEFT JOIN vectors v ON v.owner = 'unit' AND v.seq = r.seq WHERE change > ? ORDER BY r.seq",
+    "FROM units r LEFT JOIN vectors v ON v.owner = 'unit' AND v.seq = r.seq",
     "pair": "SELECT r.seq, namespace, NULL, NULL, category, 0, 0, v.question, v.caption "
-    "FROM pairs r LEFT JOIN vectors v ON v.owner = 'pair' AND v.seq = r.seq WHERE change > ? ORDER BY r.seq",
+    "FROM pairs r LEFT JOIN vectors v ON v.owner = 'pair' AND v.seq = r.seq",
 }
 
 
@@ -110,7 +110,11 @@ class LiveIndex:
             self.shelves[owner].remove(seq)
             self.damaged[owner].discard(seq)
         for owner, statement in ENTRIES.items():
-            cursor = rows.execute(statement, (self._seen,))
+            # A full load goes in the order on disk; a few changes are found by the index on `change`.
+            if self._seen < 0:
+                cursor = rows.execute(f"{statement} ORDER BY r.seq")
+            else:
+                cursor = rows.execute(f"{statement} WHERE change > ? ORDER BY change, r.seq", (self._seen,))
             while chunk := cursor.fetchmany(CHUNK):
                 self.put(owner, _entries(owner, chunk))
 
