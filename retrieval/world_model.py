@@ -143,17 +143,7 @@ def build_graph(random: Random, size: int) -> Graph:
     """About `size` entities, and at least 20."""
     graph = Graph()
     _name_all(graph, random, Namer(random), size)
-    for step in (
-        _places,
-        _persons,
-        _universities,
-        _studies,
-        _companies,
-        _books,
-        _teams_and_minerals,
-        _ships,
-        _the_rest,
-    ):
+    for step in (_places, _persons, _universities, _studies, _companies, _books, _others, _ships):
         step(graph, random)
     return graph
 

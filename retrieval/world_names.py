@@ -12,7 +12,7 @@ ENDINGS = {
     "city": "a or en is um ick holm mere ova una".split(),
     "country": "eria ovar andia esh unia astra elond".split(),
     "surname": "a en ik ov ard une esh in ar ott".split(),
-    "given_f": "a ea ine ira ora elle ys".split(),
+    "given_f": "a ea ine ira ora elle ia".split(),
     "given_m": "o an eth ric us em ald".split(),
     "stem": "el a ar os in une ek".split(),
     "mineral": "ite ine ium".split(),
@@ -38,6 +38,7 @@ NOUNS = (
 SHORTEST = 6
 """Letters: nearly all the real names that these syllables can spell are shorter."""
 REAL = frozenset(
+    "frederic laguna kedida graben tustin linton "
     "algeria basel berlin bernard bolden borys boston bradys bremen brendel bristol brogan brolin brugel brutus "
     "burden caroline croatia debora delmar delphine denise denman denys donald dragos draven dresden driven eduard "
     "edward estonia faline famine fortune fredric gardel garden gareth gerard girard gladys glamis glarus glinda "
