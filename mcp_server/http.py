@@ -1,12 +1,15 @@
 """Streamable HTTP on loopback; beyond it only with a bearer token. Host and Origin are always checked."""
 
 import hmac
+import signal
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from ipaddress import ip_address
 
+import anyio
+import uvicorn
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.datastructures import Headers
@@ -21,6 +24,9 @@ __all__ = ["build_app", "run_http"]
 
 PATH = "/mcp"
 LARGEST_BODY = 4 * 1024 * 1024
+GRACE_S = 5
+"""How long open streams may hold up the end."""
+SCHEMES = ("http", "https")
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -30,16 +36,33 @@ async def run_http(server: MCPServer[Backend], settings: ServerConfig) -> None:
     Raises:
         ConfigError: beyond loopback without a token, or the address cannot be bound.
     """
-    import uvicorn
-
     app = build_app(server, settings)
     with closing(listen(settings)) as bound:
         host, port = bound.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         sys.stderr.write(f"MIA serves MCP at http://{shown}:{port}{PATH}\n")
         sys.stderr.flush()
-        running = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
-        await running.serve(sockets=[bound])
+        running = QuietServer(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S))
+        async with anyio.create_task_group() as group:
+            group.start_soon(running.end_on_signal)
+            await running.serve(sockets=[bound])
+            group.cancel_scope.cancel()
+
+
+class QuietServer(uvicorn.Server):
+    """A server for which SIGINT and SIGTERM are a normal end, and not an error to raise again."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `end_on_signal`."""
+        yield
+
+    async def end_on_signal(self) -> None:
+        """Finish what runs on the first signal, drop it on the second."""
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+            async for _ in received:
+                self.force_exit = self.should_exit
+                self.should_exit = True
 
 
 def build_app(server: MCPServer[Backend], settings: ServerConfig) -> ASGIApp:
@@ -65,9 +88,6 @@ def build_app(server: MCPServer[Backend], settings: ServerConfig) -> ASGIApp:
         max_request_body_size=LARGEST_BODY,
     )
     return app if settings.token is None else Bearer(app, settings.token.get_secret_value())
-
-
-SCHEMES = ("http", "https")
 
 
 def is_loopback(host: str) -> bool:

@@ -33,13 +33,10 @@ async def test_a_memory_can_be_read_as_a_resource(make_mia: MakeMia, era: Era) -
 async def test_an_unknown_memory_is_not_found_and_the_answer_is_short(make_mia: MakeMia, era: Era, tail: str) -> None:
     mia = make_mia()
     async with Client(build_server(mia.config, mia=mia), mode=era) as client:
-        try:
+        with pytest.raises(MCPError) as caught:
             await client.read_resource(f"mia://memory/{tail}")
-        except MCPError as error:
-            assert error.code == -32602
-            assert len(str(error)) < 1100
-        else:
-            pytest.fail("it was found")
+        assert caught.value.code == -32602
+        assert len(str(caught.value)) < 1100
         assert not (await client.call_tool("memory_list", {})).is_error
 
 
@@ -47,12 +44,9 @@ async def test_an_unknown_memory_is_not_found_and_the_answer_is_short(make_mia: 
 async def test_an_unknown_prompt_is_told_with_the_known_ones(make_mia: MakeMia, era: Era) -> None:
     mia = make_mia()
     async with Client(build_server(mia.config, mia=mia), mode=era) as client:
-        try:
+        with pytest.raises(MCPError) as caught:
             await client.get_prompt("nope")
-        except MCPError as error:
-            assert (error.code, str(error)) == (-32602, "Unknown prompt. There are: plan, review")
-        else:
-            pytest.fail("it was found")
+    assert (caught.value.code, str(caught.value)) == (-32602, "Unknown prompt. There are: plan, review")
 
 
 @pytest.mark.parametrize("era", ["auto", "legacy"])

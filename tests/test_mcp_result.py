@@ -49,7 +49,7 @@ def test_floats_have_at_most_four_decimals_and_integral_ones_are_ints() -> None:
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node on this machine")
 def test_the_text_is_byte_for_byte_what_javascript_makes_of_the_structure() -> None:
     text = stringify(plain(AWKWARD))
-    script = "let s='';process.stdin.on('data',d=>s+=d).on('end',()=>process.stdout.write(JSON.stringify(JSON.parse(s),null,2)))"
+    script = "process.stdout.write(JSON.stringify(JSON.parse(require('fs').readFileSync(0, 'utf8')), null, 2))"
     done = subprocess.run(
         ["node", "-e", script], input=json.dumps(plain(AWKWARD)).encode(), capture_output=True, check=True
     )

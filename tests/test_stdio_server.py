@@ -135,7 +135,7 @@ RAW = [
     b'{"jsonrpc":"2.0","id":901,',
     b'{"jsonrpc":"2.0","id":902,"method":"tools/call","params":[1,2]}',
     b'{"id":903,"method":"tools/list"}',
-    b'{"jsonrpc":"2.0","id":904,"method":"tools/call","params":{"name":"memory_show","arguments":{"id":"cut \\ud83d"}}}',
+    b'{"jsonrpc":"2.0","id":904,"method":"tools/call","params":{"name":"memory_show","arguments":{"id":"a\\ud83d"}}}',
     b'{"jsonrpc":"2.0","id":905,"method":"tools/call","params":{"name":"\\udc00","arguments":{"\\udc00":1}}}',
     b'{"jsonrpc":"2.0","id":906,"method":"no/such","params":{}}',
     b'{"jsonrpc":"2.0","id":907,"method":"tools/call","params":{"name":"plan","arguments":{"n":' + b"9" * 5000 + b"}}}",
@@ -222,7 +222,8 @@ def test_a_server_ends_when_its_parent_dies_without_closing_the_pipe(tmp_path: P
     source, sink = os.pipe()
     script = (
         "import subprocess, sys, os\n"
-        f"child = subprocess.Popen([sys.executable, *{command(tmp_path)!r}], stdin={source}, stdout=subprocess.DEVNULL)\n"
+        f"args = {command(tmp_path)!r}\n"
+        f"child = subprocess.Popen([sys.executable, *args], stdin={source}, stdout=subprocess.DEVNULL)\n"
         "print(child.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
