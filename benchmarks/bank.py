@@ -16,13 +16,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import faiss
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.table import Table
 
@@ -54,7 +55,7 @@ class Topical:
     def _row(self, text: str) -> np.ndarray:
         seed = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
         noise = np.random.default_rng(seed).standard_normal(DIMENSION)
-        return self._topics[seed % TOPICS] + noise
+        return np.asarray(self._topics[seed % TOPICS] + noise)
 
 
 class Known(Topical):
@@ -141,9 +142,9 @@ def queries(bank: SqliteBank, embedder: Known, asked: Sequence[str], size: int) 
     for text in asked:
         query = embedder.embed([text])
         question = MemoryQuery(text=text, max_tokens=100_000)
-        times["all"].append(milliseconds(lambda query=query: everything.search(query, 10)))
-        times["buckets"].append(milliseconds(lambda query=query: both(query)))
-        times["recall"].append(milliseconds(lambda question=question: bank.recall(question)))
+        times["all"].append(milliseconds(partial(everything.search, query, 10)))
+        times["buckets"].append(milliseconds(partial(both, query)))
+        times["recall"].append(milliseconds(partial(bank.recall, question)))
     return {
         f"{name}_p{percent}": float(np.percentile(values, percent))
         for name, values in times.items()
@@ -166,7 +167,7 @@ def embedding() -> tuple[float, float]:
     model = MiniLM()
     model.embed(["warm up"])
     texts = [f"Which river flows through the town where the author of book {number} was born?" for number in range(60)]
-    times = [milliseconds(lambda text=text: model.embed([text])) for text in texts]
+    times = [milliseconds(partial(model.embed, [text])) for text in texts]
     return float(np.percentile(times, 50)), float(np.percentile(times, 95))
 
 

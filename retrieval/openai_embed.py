@@ -3,13 +3,16 @@
 import time
 from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import TYPE_CHECKING
 
-import httpx
 import numpy as np
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from mia_skill.core.errors import ModelReplyError, ModelStatusError, ModelUnreachableError
 from retrieval.vectors import Kind, Recipe, Rows, unit_rows
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["OpenAIEmbedder"]
 
@@ -39,10 +42,12 @@ class OpenAIEmbedder:
         passage_prefix: str = "",
         max_retries: int = 2,
         timeout_s: float = 60.0,
-        transport: httpx.BaseTransport | None = None,
+        transport: "httpx.BaseTransport | None" = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """`base_url` goes up to and including `/v1`; the prefixes are what the model card asks for."""
+        import httpx
+
         headers = {"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {}
         self._client = httpx.Client(
             base_url=base_url.rstrip("/") + "/", headers=headers, timeout=timeout_s, transport=transport
@@ -116,6 +121,8 @@ class OpenAIEmbedder:
             self._dimension = dimension
 
     def _post(self, body: dict[str, object]) -> str:
+        import httpx
+
         for attempt in range(self._max_retries + 1):
             last = attempt == self._max_retries
             try:
