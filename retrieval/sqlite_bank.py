@@ -200,7 +200,11 @@ class SqliteBank:
 
     def forget(self, unit_ids: Sequence[str]) -> int:
         with self._work(write=True) as rows:
-            return Writer(rows, self._live).forget(unit_ids)
+            count = Writer(rows, self._live).forget(unit_ids)
+        with self._lock, store_errors(self._path):
+            # The write-ahead log still holds the text; where a reader keeps it, the next checkpoint clears it.
+            self._rows.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return count
 
     def import_(
         self,
