@@ -1,0 +1,139 @@
+"""BM25 over titles and texts (tantivy, English stemmer), in memory or in a folder that may be deleted at any time."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from mia_skill.core.errors import CorpusError
+from mia_skill.core.types import Passage
+
+if TYPE_CHECKING:
+    from tantivy import Index, Schema, TextAnalyzer
+
+__all__ = ["LexicalIndex"]
+
+RECIPE = "title+text, simple, remove_long 40, lowercase, ascii_fold, english, 1"
+"""Part of the cache's key: change it with anything that changes the index."""
+ANALYZER = "english_folded"
+MANIFEST = "manifest.json"
+WRITER_BYTES = 64_000_000
+
+
+class LexicalIndex:
+    """Ranks passages, by position, for a query."""
+
+    def __init__(self, index: "Index") -> None:
+        self._index = index
+        self._schema = _schema()
+        self._analyzer = _analyzer()
+        index.register_tokenizer(ANALYZER, self._analyzer)
+        index.reload()
+
+    @classmethod
+    def open(cls, passages: Sequence[Passage], digest: str, cache: Path | None) -> "LexicalIndex":
+        """The index of `passages`, from `cache` when it holds a sound one for `digest`, else built (and kept there).
+
+        Raises:
+            CorpusError: the cache cannot be written.
+        """
+        from tantivy import Index
+
+        if cache is None:
+            return cls(_filled(Index(_schema()), passages))
+        folder = cache / "bm25" / _key(digest)
+        try:
+            if not _sound(folder):
+                _build(folder, passages)
+            return cls(Index(_schema(), path=str(folder)))
+        except OSError as cause:
+            raise CorpusError(f"the search cache {folder} cannot be used: {cause}") from cause
+
+    def rank(self, query: str, depth: int) -> list[tuple[int, float]]:
+        """At most `depth` positions with their BM25 scores, best first. Operators in the query are plain words."""
+        from tantivy import Occur, Query
+
+        terms = dict.fromkeys(self._analyzer.analyze(query))
+        clauses = [
+            (Occur.Should, Query.term_query(self._schema, field, term)) for term in terms for field in ("title", "text")
+        ]
+        if not clauses:
+            return []
+        searcher = self._index.searcher()
+        hits = searcher.search(Query.boolean_query(clauses), limit=depth, count=False).hits
+        return [(int(searcher.doc(address)["position"][0]), float(score)) for score, address in hits]
+
+
+def _schema() -> "Schema":
+    from tantivy import SchemaBuilder
+
+    builder = SchemaBuilder()
+    builder.add_integer_field("position", stored=True)
+    builder.add_text_field("title", tokenizer_name=ANALYZER, index_option="freq")
+    builder.add_text_field("text", tokenizer_name=ANALYZER, index_option="freq")
+    return builder.build()
+
+
+def _analyzer() -> "TextAnalyzer":
+    from tantivy import Filter, TextAnalyzerBuilder, Tokenizer
+
+    builder = TextAnalyzerBuilder(Tokenizer.simple())
+    for part in (Filter.remove_long(40), Filter.lowercase(), Filter.ascii_fold(), Filter.stemmer("english")):
+        builder = builder.filter(part)
+    return builder.build()
+
+
+def _filled(index: "Index", passages: Sequence[Passage]) -> "Index":
+    from tantivy import Document
+
+    index.register_tokenizer(ANALYZER, _analyzer())
+    writer = index.writer(heap_size=WRITER_BYTES, num_threads=1)
+    for position, passage in enumerate(passages):
+        writer.add_document(Document(position=position, title=passage.title, text=passage.text))
+    writer.commit()
+    writer.wait_merging_threads()
+    return index
+
+
+def _key(digest: str) -> str:
+    return sha256(f"{RECIPE}\n{version('tantivy')}\n{digest}".encode()).hexdigest()[:32]
+
+
+def _build(folder: Path, passages: Sequence[Passage]) -> None:
+    """Fill a folder of its own, then put it in place: a reader sees a whole index or none."""
+    from tantivy import Index
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix="building-", dir=folder.parent))
+    try:
+        _filled(Index(_schema(), path=str(made)), passages)
+        (made / MANIFEST).write_bytes(orjson.dumps(_digests(made)))
+        if folder.exists():
+            folder.rename(made / "damaged")
+        try:
+            made.rename(folder)
+        except OSError:
+            if not _sound(folder):  # else another process was faster, with the same result
+                raise
+        shutil.rmtree(folder / "damaged", ignore_errors=True)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = [one for one in folder.iterdir() if one.is_file() and not one.name.endswith(".lock")]
+    return {one.name: sha256(one.read_bytes()).hexdigest() for one in sorted(files) if one.name != MANIFEST}
+
+
+def _sound(folder: Path) -> bool:
+    """Is everything there as it was written? (A damaged tantivy file answers wrongly, or stops the process.)"""
+    try:
+        wanted = orjson.loads((folder / MANIFEST).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return False
+    return bool(wanted) and wanted == _digests(folder)
