@@ -21,6 +21,11 @@ __all__ = ["LexicalIndex"]
 RECIPE = "title+text, simple, remove_long 40, lowercase, ascii_fold, english, 1"
 """Part of the cache's key: change it with anything that changes the index."""
 ANALYZER = "english_folded"
+FUNCTION_WORDS = frozenset(
+    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
+    "to was were will with what which who whom whose when where how do does did".split()
+)
+"""Left out of a query that has other words: +0.008 recall at 5 on the training questions of the sandbox wiki."""
 MANIFEST = "manifest.json"
 WRITER_BYTES = 64_000_000
 
@@ -58,7 +63,7 @@ class LexicalIndex:
         """At most `depth` positions with their BM25 scores, best first. Operators in the query are plain words."""
         from tantivy import Occur, Query
 
-        terms = dict.fromkeys(self._analyzer.analyze(query))
+        terms = self._terms(query)
         clauses = [
             (Occur.Should, Query.term_query(self._schema, field, term)) for term in terms for field in ("title", "text")
         ]
@@ -67,6 +72,11 @@ class LexicalIndex:
         searcher = self._index.searcher()
         hits = searcher.search(Query.boolean_query(clauses), limit=depth, count=False).hits
         return [(int(searcher.doc(address)["position"][0]), float(score)) for score, address in hits]
+
+    def _terms(self, query: str) -> list[str]:
+        """Each term once: said twice it would weigh twice, which loses (-0.007)."""
+        terms = dict.fromkeys(self._analyzer.analyze(query))
+        return [term for term in terms if term not in FUNCTION_WORDS] or list(terms)
 
 
 def _schema() -> "Schema":

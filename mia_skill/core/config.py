@@ -30,7 +30,7 @@ __all__ = [
 
 Role = Literal["manager", "planner", "executor", "judge", "router"]
 ENV_PREFIX = "MIA_"
-ENV_CONTROL = frozenset({"MIA_CONFIG"})
+ENV_CONTROL = frozenset({"MIA_CONFIG", "MIA_CACHE", "MIA_SHARED_DATA"})
 """Variables of ours that are no settings."""
 
 
