@@ -129,7 +129,7 @@ class BankHealth(Value):
     index: str
     """"fresh", "rebuilt (why)" or "unusable (why)"."""
     faiss: str
-    """Version, and "cpu" or "gpu"."""
+    """Version, and whether it is a CPU or GPU build."""
     size_bytes: int
     problems: tuple[str, ...] = ()
 

@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from mia_skill.core.require import require
 from retrieval.vectors import Rows
 
-__all__ = ["Bucket", "Entry", "FlatIndex", "Shelf", "VectorIndex", "faiss_build"]
+__all__ = ["ROUNDING", "Bucket", "Entry", "FlatIndex", "Shelf", "VectorIndex", "faiss_build"]
+
+
+ROUNDING = 1e-6
+"""Two float32 vectors of the same text may multiply to a little under 1: thresholds leave room for it."""
 
 
 class VectorIndex(Protocol):
@@ -258,7 +262,8 @@ def _unit_length(blobs: Sequence[bytes], dimension: int) -> NDArray[np.bool_]:
 
 
 def faiss_build() -> str:
-    """Version of FAISS, and whether its build can use a GPU that is there."""
+    """Version and kind of FAISS. The bank searches on the CPU with either build: exact scores need every similarity of
+    a bucket, and FAISS gives all of them only there."""
     faiss: Any = require("faiss", extra="faiss-gpu")
     gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
-    return f"{faiss.__version__} ({'gpu' if gpus else 'cpu'})"
+    return f"{faiss.__version__} ({f'gpu build, {gpus} seen; the bank uses the cpu' if gpus else 'cpu'})"

@@ -8,7 +8,7 @@ import numpy as np
 from mia_skill.core.config import ScoreWeights
 from mia_skill.core.types import MemoryUnit
 from retrieval.bank import Hit, MemoryQuery, Recall
-from retrieval.index import Bucket
+from retrieval.index import ROUNDING, Bucket
 from retrieval.score import paper_scores, similarity
 from retrieval.vectors import Rows
 
@@ -69,7 +69,7 @@ def rank(
     if not sim_M.size:
         return NOTHING
     low, high = float(sim_M.min()), float(sim_M.max())
-    fit_E = np.flatnonzero(sim_M >= query.min_similarity)
+    fit_E = np.flatnonzero(sim_M >= query.min_similarity - ROUNDING)
     at_E = fit_E if chosen is None else chosen[fit_E]
     scores_E = paper_scores(sim_N[at_E], columns["wins"][at_E], columns["uses"][at_E], weights, bounds=(low, high))
     best = []
@@ -97,7 +97,7 @@ def nearest(
     sim_N = similarities(bucket, question_D, caption_D, weights)
     seq_N = bucket.columns["seq"]
     top = _top(sim_N, sim_N, seq_N, k)
-    return tuple((int(seq_N[at]), float(sim_N[at])) for at in top if sim_N[at] >= min_similarity)
+    return tuple((int(seq_N[at]), float(sim_N[at])) for at in top if sim_N[at] >= min_similarity - ROUNDING)
 
 
 def _top(scores_E: np.ndarray, sim_E: np.ndarray, seq_E: np.ndarray, k: int) -> Sequence[int]:
@@ -150,7 +150,10 @@ def note_of(query: MemoryQuery, rankings: Sequence[Ranking], kept: int) -> str:
         left_out = f"; {ranked - kept} left out by the limit of {query.max_tokens} tokens" if kept < ranked else ""
         return f"{kept} of {considered} units{left_out}"
     if not considered:
-        return f"nothing relevant: no judged units to compare with in namespace {query.namespace!r}"
+        if not query.k_success and not query.k_failure:
+            return "nothing was asked for: k_success and k_failure are 0"
+        where = f"namespace {query.namespace!r}" + (f", category {query.category!r}" if query.category else "")
+        return f"nothing relevant: no judged units to compare with in {where}"
     top = max(ranking.top_similarity for ranking in rankings if ranking.top_similarity is not None)
     best = f"the most similar of {considered} units has similarity {top:.2f}"
     if ranked:

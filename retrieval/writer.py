@@ -8,7 +8,7 @@ import numpy as np
 
 from mia_skill.core.errors import UnknownIdError
 from mia_skill.core.types import Credit, Feedback, MemoryUnit, Outcome, PlanPair, utc_now
-from retrieval.index import Bucket, Entry
+from retrieval.index import ROUNDING, Bucket, Entry
 from retrieval.live import KEPT_FORGOTTEN, LiveIndex, pair_bucket, unit_bucket
 from retrieval.merge import merged
 from retrieval.rows import (
@@ -26,9 +26,6 @@ from retrieval.rows import (
 from retrieval.vectors import Rows
 
 __all__ = ["Kept", "Vectors", "Writer"]
-
-ROUNDING = 1e-6
-"""Two float32 vectors of the same text may multiply to a little under 1."""
 
 
 class Vectors(NamedTuple):

@@ -90,6 +90,18 @@ def test_under_the_similarity_floor_nothing_is_relevant_and_the_note_says_how_cl
     assert recall.note == ("nothing relevant: the most similar of 2 units has similarity 0.50, under the floor of 0.51")
 
 
+def test_the_same_text_passes_a_floor_of_one(bank):
+    store(bank, *(unit(angle) for angle in range(1, 60)))
+    for angle in range(1, 60):
+        assert asked(bank.recall(ask(angle, min_similarity=1.0)).hits) == [str(angle)]
+
+
+def test_asking_for_nothing_is_told_from_finding_nothing(bank):
+    store(bank, unit(0))
+    assert bank.recall(ask(k_success=0, k_failure=0)).note == "nothing was asked for: k_success and k_failure are 0"
+    assert "category 'x'" in bank.recall(ask(category="x")).note
+
+
 def test_the_score_floor_drops_hits(bank):
     store(bank, unit(10), unit(50))
     assert asked(bank.recall(ask(min_score=0.9)).hits) == ["10"]
