@@ -1,6 +1,8 @@
 """The gate around every tool: arguments in, results and errors out. Nothing leaves a tool except through here."""
 
+import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -17,6 +19,8 @@ from mia_skill.core.errors import MiaError
 from mia_skill.core.types import clean_text
 
 __all__ = ["GuardedTool", "sentence"]
+
+log = logging.getLogger(__name__)
 
 LONGEST_ERROR = 1000
 PATH = re.compile(r"(?<![\w:/.])~?(?:/[\w.@+-]+)+/([\w.@+-]+)")
@@ -56,12 +60,16 @@ class GuardedTool(Tool):
             UnexpectedToolError: a bug; its text stays in the log.
         """
         mended = mend(arguments, list(self.fn_metadata.arg_model.model_fields))
+        began, ending = time.monotonic(), "failed"
         try:
             result = await super().run(mended, context)
+            ending = "answered"
         except ToolError as failure:
             raise self._told(failure) from failure.__cause__
         except SystemExit:
             raise ToolError("A part of this tool tried to end the server. The server keeps running.") from None
+        finally:
+            log.info("%s %s in %.0f ms", self.name, ending, (time.monotonic() - began) * 1000)
         if isinstance(result, View) and convert_result:
             return present(result, self.limit)
         if isinstance(result, View | InputRequiredResult):

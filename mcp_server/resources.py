@@ -8,7 +8,7 @@ from pydantic import Field
 
 from mcp_server.backend import Backend
 from mcp_server.gate import sentence
-from mcp_server.result import plain, stringify
+from mcp_server.result import as_text
 from mcp_server.views import memory_view
 from mia_skill.core.errors import MiaError, UnknownIdError
 from mia_skill.core.prompts import fence, load_prompt
@@ -37,7 +37,7 @@ def add_resources(server: MCPServer[Backend]) -> None:
             raise ResourceNotFoundError(sentence(error)) from error
         except MiaError as error:
             raise ResourceError(sentence(error)) from error
-        return stringify(plain(memory_view(unit).model_dump(mode="json", exclude_defaults=True)))
+        return as_text(memory_view(unit), held.config.server.max_result_chars)
 
 
 def add_prompts(server: MCPServer[Backend]) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mia_skill.core.types import clean_text
 
-__all__ = ["Json", "View", "fit", "plain", "present", "stringify"]
+__all__ = ["Json", "View", "as_text", "fit", "plain", "present", "stringify"]
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
@@ -36,11 +36,21 @@ class View(BaseModel):
 
 def present(view: View, limit: int) -> CallToolResult:
     """`view` as a tool result of at most `limit` characters (UTF-16 units, as JavaScript counts)."""
+    shown = shape(view, limit)
+    return CallToolResult(content=[TextContent(type="text", text=stringify(shown))], structured_content=shown)
+
+
+def as_text(view: View, limit: int) -> str:
+    """`view` as text of at most `limit` characters."""
+    return stringify(shape(view, limit))
+
+
+def shape(view: View, limit: int) -> dict[str, Json]:
+    """`view` as bounded JSON."""
     tree = plain(view.model_dump(mode="json", by_alias=True, exclude_defaults=True))
     if not isinstance(tree, dict):
         raise TypeError(f"{type(view).__name__} does not dump to an object")
-    shown = fit(tree, limit, more=view.more)
-    return CallToolResult(content=[TextContent(type="text", text=stringify(shown))], structured_content=shown)
+    return fit(tree, limit, more=view.more)
 
 
 def plain(value: object) -> Json:

@@ -2,8 +2,8 @@
 
 import logging
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from mcp.server import CacheHint, MCPServer
@@ -35,6 +35,23 @@ def log_to_stderr() -> None:
     )
 
 
+@contextmanager
+def unimportable(package: str) -> Iterator[None]:
+    """Keep `package` from being imported: the SDK's constructor imports rich for a log handler that we do not use, and
+    that costs a tenth of the start."""
+    hidden = (package, f"{package}.console", f"{package}.logging")
+    before = {name: sys.modules.get(name) for name in hidden}
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None means "not importable"
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
+
+
 def build_server(config: MiaConfig, *, mia: "Mia | None" = None) -> MCPServer[Backend]:
     """The server. `Mia` is built from `config` after the handshake; a given `mia` is used instead, and not closed."""
     log_to_stderr()
@@ -46,18 +63,20 @@ def build_server(config: MiaConfig, *, mia: "Mia | None" = None) -> MCPServer[Ba
 
     settings = config.server
     off = {"prompts": not settings.prompts, "resources": not settings.resources}
-    server: MCPServer[Backend] = MCPServer(
-        "mia",
-        title="MIA",
-        instructions=INSTRUCTIONS,
-        version=__version__,
-        tools=list(build_tools(read_only=settings.read_only, limit=settings.max_result_chars)),
-        lifespan=lifespan,
-        log_level="WARNING",
-        subscriptions=False,
-        cache_hints={"tools/list": CacheHint(ttl_ms=300_000, scope="public")},
-        middleware=[Screen(frozenset(name for name, is_off in off.items() if is_off), frozenset({"plan", "review"}))],
-    )
+    screen = Screen(frozenset(name for name, is_off in off.items() if is_off), frozenset({"plan", "review"}))
+    with unimportable("rich"):
+        server: MCPServer[Backend] = MCPServer(
+            "mia",
+            title="MIA",
+            instructions=INSTRUCTIONS,
+            version=__version__,
+            tools=list(build_tools(read_only=settings.read_only, limit=settings.max_result_chars)),
+            lifespan=lifespan,
+            log_level="WARNING",
+            subscriptions=False,
+            cache_hints={"tools/list": CacheHint(ttl_ms=300_000, scope="public")},
+            middleware=[screen],
+        )
     if settings.resources:
         add_resources(server)
     if settings.prompts:

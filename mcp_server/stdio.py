@@ -30,7 +30,7 @@ Incoming = SessionMessage | Exception
 CHUNK = 64 * 1024
 LONGEST_LINE = 64 * 1024 * 1024
 """A longer line is answered with an error and thrown away: bytes."""
-LOOK_S = 2.0
+LOOK_S = 1.0
 """How often the parent is looked at."""
 GRACE_S = 5.0
 """How long an ordered end may take before the process is ended."""
@@ -84,9 +84,9 @@ def wire() -> Iterator[tuple[int, int]]:
     process cannot touch the protocol."""
     sys.stdout.flush()
     source, sink = os.dup(0), os.dup(1)
-    empty = os.open(os.devnull, os.O_RDONLY)
+    empty = os.open(os.devnull, os.O_RDWR)
     os.dup2(empty, 0)
-    os.dup2(2, 1)
+    os.dup2(2 if is_open(2) else empty, 1)
     os.close(empty)
     try:
         yield source, sink
@@ -96,6 +96,15 @@ def wire() -> Iterator[tuple[int, int]]:
         os.dup2(sink, 1)
 
 
+def is_open(descriptor: int) -> bool:
+    """A host may start us without stderr."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
 @asynccontextmanager
 async def streams(
     source: int, sink: int
@@ -103,11 +112,11 @@ async def streams(
     """The two descriptors as message streams."""
     in_send, in_receive = anyio.create_memory_object_stream[Incoming](0)
     out_send, out_receive = anyio.create_memory_object_stream[SessionMessage](0)
-    lock = anyio.Lock()
+    # One at a time, and never behind the tools' own threads.
+    pen = anyio.CapacityLimiter(1)
 
     async def put(message: JSONRPCMessage) -> None:
-        async with lock:
-            await anyio.to_thread.run_sync(write_all, sink, dump(message), abandon_on_cancel=True)
+        await anyio.to_thread.run_sync(write_all, sink, dump(message), abandon_on_cancel=True, limiter=pen)
 
     async def writer() -> None:
         async with out_receive:
