@@ -30,7 +30,7 @@ __all__ = [
 
 Role = Literal["manager", "planner", "executor", "judge", "router"]
 ENV_PREFIX = "MIA_"
-ENV_CONTROL = frozenset({"MIA_CONFIG", "MIA_CACHE", "MIA_SHARED_DATA"})
+ENV_CONTROL = frozenset({"MIA_CONFIG", "MIA_CACHE", "MIA_SHARED_DATA", "MIA_VLLM_PYTHON", "MIA_VLLM_URL"})
 """Variables of ours that are no settings."""
 
 

@@ -161,4 +161,4 @@ def boundary(error: type[MiaError], what: str, *foreign: type[Exception]) -> Ite
     except MiaError:
         raise
     except foreign as cause:
-        raise error(f"{what}: {cause or type(cause).__name__}") from cause
+        raise error(f"{what}: {str(cause) or type(cause).__name__}") from cause

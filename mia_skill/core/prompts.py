@@ -12,7 +12,8 @@ from mia_skill.core.errors import InputError
 
 __all__ = ["Prompt", "fence", "load_prompt", "prompt_digests", "prompt_names"]
 
-FENCE = re.compile(r"<<[^\n>]{0,40}[0-9a-f]{12}>>")
+FENCE_START = re.compile(r"<(?=<[^\n>]{0,80}[0-9a-f]{12}>>)")
+"""Looked ahead, not consumed: in `<<<` both pairs are broken up."""
 
 
 @dataclass(frozen=True)
@@ -63,5 +64,5 @@ def fence(label: str, text: str, *, mark: str | None = None) -> str:
     lines inside the text are broken up first.
     """
     mark = mark or token_hex(6)
-    quoted = FENCE.sub(lambda found: found.group().replace("<<", "< <"), text)
+    quoted = FENCE_START.sub("< ", text)
     return f"<<{label} {mark}>>\n{quoted}\n<</{label} {mark}>>"
