@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from random import Random
 
+import anyio
 import httpx
 import pytest
 from pydantic import SecretStr
@@ -173,6 +174,28 @@ async def test_a_server_that_does_not_know_schemas_is_asked_in_words_from_then_o
     await chat.complete(ASK, schema=SCHEMA)
     await chat.aclose()
     assert ["response_format" in script.body(i) for i in range(3)] == [True, False, False]
+
+
+async def test_a_server_that_calls_the_limit_by_another_name_is_asked_in_its_words_from_then_on() -> None:
+    said = {"error": {"message": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."}}
+    script = answers((400, said), completion("a"), completion("b"))
+    chat = chat_on(script)
+    await chat.complete(ASK, max_tokens=9)
+    await chat.complete(ASK, max_tokens=9)
+    await chat.aclose()
+    assert [script.body(i).get("max_tokens") for i in range(3)] == [9, None, None]
+    assert [script.body(i).get("max_completion_tokens") for i in range(3)] == [None, 9, 9]
+
+
+async def test_calls_under_way_together_all_survive_learning_that_a_server_knows_no_schemas() -> None:
+    refused = (400, {"error": "unknown field response_format"})
+    script = answers(refused, refused, refused, *[completion("{}")] * 3)
+    chat = chat_on(script)
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(lambda: chat.complete(ASK, schema=SCHEMA))
+    await chat.aclose()
+    assert script.answers == []
 
 
 async def test_another_refusal_of_a_call_with_a_schema_is_not_taken_for_that() -> None:

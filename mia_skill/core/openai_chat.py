@@ -30,6 +30,8 @@ HINTS = {
 }
 UNKNOWN_SCHEMA = ("response_format", "json_schema", "json schema", "structured", "guided", "grammar")
 """Words of a refusal that mean: this server cannot hold a reply to a schema."""
+OTHER_LIMIT = ("max_completion_tokens",)
+"""What newer hosted models call `max_tokens`; their refusal names it."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -68,6 +70,7 @@ class OpenAIChat:
         self._client: httpx.AsyncClient | None = None
         self._slots = anyio.Semaphore(config.max_connections)
         self._schema_in_words = not config.json_schema
+        self._limit = "max_tokens"
 
     def __repr__(self) -> str:
         return f"OpenAIChat({self._config.model!r} at {self._where!r})"
@@ -99,15 +102,15 @@ class OpenAIChat:
         settings: dict[str, object] = {
             "model": self._config.model,
             "temperature": self._config.temperature if temperature is None else temperature,
-            "max_tokens": max_tokens or self._config.max_tokens,
         }
         if stop:
             settings["stop"] = list(stop)
+        most = self._config.max_tokens if max_tokens is None else max_tokens
         replies: tuple[Reply, ...] = ()
         while len(replies) < n:  # some servers ignore `n` and give one reply
             missing = n - len(replies)
             sampled = {**settings, "n": missing} if missing > 1 else settings
-            replies += (await self._sample(messages, sampled, schema))[:missing]
+            replies += (await self._sample(messages, sampled, most, schema))[:missing]
         return replies
 
     async def models(self) -> tuple[str, ...]:
@@ -127,17 +130,30 @@ class OpenAIChat:
             await client.aclose()
 
     async def _sample(
-        self, messages: Sequence[Message], settings: Mapping[str, object], schema: Mapping[str, object] | None
+        self,
+        messages: Sequence[Message],
+        settings: Mapping[str, object],
+        most: int,
+        schema: Mapping[str, object] | None,
     ) -> tuple[Reply, ...]:
-        if schema is not None and not self._schema_in_words:
-            held = {**settings, "response_format": wire.response_format(schema)}
+        """One call, in the dialect this server is known to speak; what a refusal teaches is kept for later calls."""
+        while True:
+            in_words, limit = self._schema_in_words, self._limit
+            asked = {**settings, limit: most}
+            turns = messages
+            if schema is not None and in_words:
+                turns = wire.in_words(messages, schema)
+            elif schema is not None:
+                asked["response_format"] = wire.response_format(schema)
             try:
-                return await self._post(messages, held)
+                return await self._post(turns, asked)
             except ModelStatusError as refusal:
-                if not _knows_no_schema(refusal):
+                if schema is not None and not in_words and _refuses(refusal, UNKNOWN_SCHEMA):
+                    self._schema_in_words = True
+                elif limit == "max_tokens" and _refuses(refusal, OTHER_LIMIT):
+                    self._limit = OTHER_LIMIT[0]
+                else:
                     raise
-                self._schema_in_words = True
-        return await self._post(wire.in_words(messages, schema) if schema is not None else messages, settings)
 
     async def _post(self, messages: Sequence[Message], settings: Mapping[str, object]) -> tuple[Reply, ...]:
         turns = [{"role": message.role, "content": message.content} for message in messages]
@@ -237,9 +253,9 @@ class OpenAIChat:
         return text.replace(self._key, "***") if self._key else text
 
 
-def _knows_no_schema(refusal: ModelStatusError) -> bool:
+def _refuses(refusal: ModelStatusError, words: Sequence[str]) -> bool:
     said = str(refusal).lower()
-    return refusal.status in (400, 422, 501) and any(word in said for word in UNKNOWN_SCHEMA)
+    return refusal.status in (400, 422, 501) and any(word in said for word in words)
 
 
 def _retry_after(headers: httpx.Headers) -> float:
