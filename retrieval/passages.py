@@ -54,7 +54,8 @@ def shortened(passage: Passage, chars: int) -> Passage:
     """The passage with at most `chars` characters of text; one that was cut says so."""
     if len(passage.text) <= chars:
         return passage
-    kept = passage.text[:chars].rsplit(None, 1)[0]
+    head = passage.text[:chars]
+    kept = head.rsplit(None, 1)[0] if head.strip() else head
     note = f" [cut here: {len(kept)} of {len(passage.text)} characters]"
     return passage.model_copy(update={"text": kept + note})
 

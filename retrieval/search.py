@@ -40,7 +40,7 @@ def checked(query: str, k: int) -> str:
     """
     if not 1 <= k <= MAX_K:
         raise InputError(f"k is {k}: ask for 1 to {MAX_K} passages")
-    query = " ".join(clean_text(query).split())
+    query = " ".join(clean_text(query.replace("\x00", " ")).split())
     if not query:
         raise InputError("the search query is empty: say what to look for")
     if len(query) > MAX_QUERY_CHARS:
