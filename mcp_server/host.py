@@ -14,11 +14,8 @@ import orjson
 from mcp.server.mcpserver import Context, Sample
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CreateMessageResult, SamplingMessage, TextContent
-from trust.evidence import examine
-from trust.panel import JudgeForm, judge_brief
 
 from mcp_server.backend import Backend
-from mcp_server.listing import slim
 from mia_skill.agents.forms import PlanForm, ReplanForm
 from mia_skill.agents.notes import StepNote, steps_of
 from mia_skill.core.chat import Message
@@ -26,6 +23,8 @@ from mia_skill.core.config import Role
 from mia_skill.core.prompts import load_prompt
 from mia_skill.core.types import Modality, Question
 from mia_skill.core.verdict import Case
+from trust.evidence import examine
+from trust.panel import JudgeForm, check_lines, shown_evidence
 
 if TYPE_CHECKING:
     from mia_skill.app import Mia
@@ -79,13 +78,14 @@ async def ask_judge(
 
 
 async def judge_request(case: Case, *, mark: str) -> tuple[Message, ...]:
-    """What a borrowed judge is to read: the brief that a host agent would get, as one turn."""
-    brief = judge_brief(case, await anyio.to_thread.run_sync(examine, case), mark=mark)
+    """What a borrowed judge is to read: all three reviews in one turn. Renders alike for the same case and mark."""
+    examined = await anyio.to_thread.run_sync(examine, case)
     text = load_prompt("judge_sample").render(
-        instructions=brief.instructions,
-        checks="\n".join(f"- {one}" for one in brief.checks) or "- none",
-        data=brief.data,
-        form=orjson.dumps(slim(brief.form_schema)).decode(),
+        question=case.question,
+        answer=case.answer,
+        evidence=shown_evidence(case, mark=mark),
+        checks="\n".join(f"- {line}" for line in check_lines(examined)) or "- nothing unusual",
+        **{name: load_prompt(f"reviewer_{name}").text.strip() for name in JudgeForm.model_fields},
     )
     return (Message(role="user", content=text),)
 
