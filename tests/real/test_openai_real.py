@@ -103,7 +103,7 @@ async def test_a_model_that_is_not_served_is_refused_in_the_servers_words(vllm_e
 
 async def test_a_prompt_beyond_the_context_is_refused_in_the_servers_words(chat: OpenAIChat) -> None:
     with pytest.raises(ModelStatusError, match="context length") as caught:
-        await chat.complete([Message(role="user", content="word " * 6000)])
+        await chat.complete([Message(role="user", content="word " * 200_000)])
     assert caught.value.status == 400
 
 
