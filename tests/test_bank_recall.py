@@ -90,6 +90,12 @@ def test_under_the_similarity_floor_nothing_is_relevant_and_the_note_says_how_cl
     assert recall.note == ("nothing relevant: the most similar of 2 units has similarity 0.50, under the floor of 0.51")
 
 
+def test_the_min_max_is_over_the_whole_bucket_also_over_units_under_the_floor(bank):
+    store(bank, unit(0), unit(30), unit(90))
+    hits = bank.recall(ask(min_similarity=0.5)).successes
+    assert [hit.score for hit in hits] == pytest.approx([0.7 + 0.3, 0.7 * np.cos(np.radians(30)) + 0.3], abs=1e-6)
+
+
 def test_the_same_text_passes_a_floor_of_one(bank):
     store(bank, *(unit(angle) for angle in range(1, 60)))
     for angle in range(1, 60):

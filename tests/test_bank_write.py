@@ -283,6 +283,9 @@ def test_forgotten_text_is_not_left_in_the_file(bank, tmp_path):
     store(bank, one := unit("the secret-xyzzy question"))
     assert any(b"secret-xyzzy" in file.read_bytes() for file in tmp_path.iterdir())
     bank.forget([one.id])
+    rows = connect(tmp_path / "bank.sqlite3")
+    assert rows.execute("SELECT count(*) FROM vectors").fetchone()[0] == 0
+    rows.close()
     assert all(b"secret-xyzzy" not in file.read_bytes() for file in tmp_path.iterdir())
 
 
@@ -375,6 +378,7 @@ def test_reembedding_changes_the_embedder_and_keeps_every_unit(open_bank):
     seen = []
     assert second.reembed(lambda done, total: seen.append((done, total))) == 150 + 75 + 1
     assert seen[-1] == (151, 151)
+    assert second.reembed() == 150 + 75 + 1
     assert second.list().total == second.health().units == first.list().total
     assert second.similar_pairs("alpha")[0].similarity == pytest.approx(1.0)
     assert second.recall(MemoryQuery(text="w3 of x3")).successes[0].unit.question == "w3 of x3"
