@@ -1,6 +1,7 @@
 """Pages of the encyclopedia: one per entity, and the ones that distract, contradict or attack."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from random import Random
 from string import Formatter
 from typing import Literal, get_args
@@ -74,6 +75,7 @@ def cover(random: Random, kind: Kind, facts: Sequence[Fact]) -> Iterator[str]:
         yield template
 
 
+@cache
 def relations(template: str) -> tuple[str, ...]:
     """The relations whose values a template holds."""
     fields = [field.casefold() for _, field, _, _ in Formatter().parse(template) if field]

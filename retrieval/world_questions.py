@@ -61,8 +61,10 @@ def ask(graph: Graph, random: Random, pages: dict[str, str], most: int) -> tuple
         group: list[WorldQuestion] = []
         for draft in drafts:
             text = phrased(draft, random, taken)
-            if text is not None and len(group) < most:
+            if text is not None:
                 group.append(finished(graph, pages, draft, text))
+            if len(group) == most:
+                break
         if len(group) >= FEWEST:
             groups.append(group)
     questions = [question for group in groups for question in group]
