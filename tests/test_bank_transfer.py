@@ -170,12 +170,11 @@ def test_the_same_question_about_two_pictures_is_no_duplicate(new_bank):
     assert bank.audit().of(FindingKind.DUPLICATE) == ()
 
 
-def test_duplicates_are_grouped_over_more_than_one_block(new_bank):
+@pytest.mark.parametrize("number", [5, 590])
+def test_duplicates_are_found_within_and_across_blocks(new_bank, number):
     bank = new_bank()
-    units = [unit(f"word{number} other{number * 3} third{number * 7}", namespace="n") for number in range(600)]
-    lines = [
-        {"kind": "unit", **one.model_dump(mode="json")}
-        for one in (*units, units[5].model_copy(update={"id": "mem_twin"}))
-    ]
+    units = [unit(f"word{n} other{n * 3} third{n * 7} fourth{n * 11}", namespace="n") for n in range(600)]
+    twin = units[number].model_copy(update={"id": "mem_twin"})
+    lines = [{"kind": "unit", **one.model_dump(mode="json")} for one in (*units, twin)]
     bank.import_(lines, restore=True)
-    assert (units[5].id, "mem_twin") in {finding.unit_ids for finding in bank.audit().of(FindingKind.DUPLICATE)}
+    assert (units[number].id, "mem_twin") in {finding.unit_ids for finding in bank.audit().of(FindingKind.DUPLICATE)}
