@@ -6,6 +6,7 @@ streams are taken away from everybody else while serving, and nothing waits for 
 """
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -30,6 +31,8 @@ Incoming = SessionMessage | Exception
 CHUNK = 64 * 1024
 LONGEST_LINE = 64 * 1024 * 1024
 """A longer line is answered with an error and thrown away: bytes."""
+AT_ONCE = getattr(select, "PIPE_BUF", 0)
+"""Bytes that a pipe takes whole when it takes any."""
 LOOK_S = 1.0
 """How often the parent is looked at."""
 GRACE_S = 5.0
@@ -112,11 +115,16 @@ async def streams(
     """The two descriptors as message streams."""
     in_send, in_receive = anyio.create_memory_object_stream[Incoming](0)
     out_send, out_receive = anyio.create_memory_object_stream[SessionMessage](0)
-    # One at a time, and never behind the tools' own threads.
-    pen = anyio.CapacityLimiter(1)
+    pen, ink = anyio.Lock(), anyio.CapacityLimiter(1)
 
     async def put(message: JSONRPCMessage) -> None:
-        await anyio.to_thread.run_sync(write_all, sink, dump(message), abandon_on_cancel=True, limiter=pen)
+        data = dump(message)
+        async with pen:
+            if fits(sink, data):
+                write_all(sink, data)
+            else:
+                # A limiter of its own: an answer must not wait behind the tools' threads.
+                await anyio.to_thread.run_sync(write_all, sink, data, abandon_on_cancel=True, limiter=ink)
 
     async def writer() -> None:
         async with out_receive:
@@ -183,6 +191,16 @@ def lines(source: int, longest: int = LONGEST_LINE) -> Iterator[bytes]:
         scanned = len(held)
     if held:
         yield bytes(held)
+
+
+def fits(sink: int, data: bytes) -> bool:
+    """Can `data` be written at once without blocking? True only where the system promises it."""
+    if len(data) > AT_ONCE:
+        return False
+    try:
+        return bool(select.select([], [sink], [], 0)[1])
+    except (OSError, ValueError):
+        return False
 
 
 def write_all(sink: int, data: bytes) -> None:

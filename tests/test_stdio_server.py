@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -41,13 +42,19 @@ class Server:
         self.seen: list[bytes] = []
 
     def __enter__(self) -> "Server":
-        self.call("initialize", HELLO)
-        self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        with ExitStack() as on_failure:
+            on_failure.callback(self.stop)
+            self.call("initialize", HELLO)
+            self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+            on_failure.pop_all()
         return self
 
-    def __exit__(self, _kind: type | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def stop(self) -> None:
         self.process.kill()
         self.process.communicate()
+
+    def __exit__(self, _kind: type | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        self.stop()
 
     def send(self, line: dict[str, Any] | bytes) -> None:
         assert self.process.stdin is not None

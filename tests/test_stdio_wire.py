@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp.types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
-from mcp_server.stdio import lines, parse
+from mcp_server.stdio import fits, lines, parse
 from mcp_server.wire import dump
 
 DEEP = b'{"jsonrpc":"2.0","id":7,"method":"m","params":{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
@@ -105,3 +106,16 @@ def test_of_a_line_that_is_too_long_only_the_start_is_kept() -> None:
     assert second == b"next"
     feeder.join()
     os.close(source)
+
+
+def test_a_full_pipe_is_not_written_to_on_the_loop() -> None:
+    source, sink = os.pipe()
+    assert fits(sink, b"x" * 100)
+    assert not fits(sink, b"x" * 1_000_000)
+    os.set_blocking(sink, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(sink, b"x" * 4096)
+    assert not fits(sink, b"x" * 100)
+    os.close(source)
+    os.close(sink)
