@@ -7,9 +7,6 @@ from typing import get_args
 
 import anyio
 import anyio.to_thread
-from retrieval.bank import Bank
-from retrieval.embed import Embedder
-from retrieval.search import SearchEngine
 
 from mia_skill.agents.manager import Manager
 from mia_skill.agents.mia import Mia, Sources
@@ -18,6 +15,9 @@ from mia_skill.core.chat import ChatModel
 from mia_skill.core.config import EndpointConfig, MiaConfig, Role
 from mia_skill.core.events import Listener, silent
 from mia_skill.core.types import Passage
+from retrieval.bank import Bank
+from retrieval.embed import Embedder
+from retrieval.search import SearchEngine
 
 __all__ = ["Found", "Judged", "Mia", "Planned", "Replanned", "Sources", "build", "open_bank"]
 
@@ -37,9 +37,9 @@ async def build(config: MiaConfig, *, listener: Listener = silent) -> AsyncItera
             await mia.aclose()
 
 
-def open_bank(config: MiaConfig, *, for_reembed: bool = False) -> Bank:
-    """The bank alone, for commands that need nothing else. `for_reembed` opens one whose vectors are foreign, to
-    embed them again.
+def open_bank(config: MiaConfig, embedder: Embedder | None = None, *, for_reembed: bool = False) -> Bank:
+    """The bank alone, for commands that need nothing else. `embedder` is shared if given, else made as configured;
+    `for_reembed` opens a bank whose vectors are foreign, to embed them again.
 
     Raises:
         BankError: it cannot be opened; the message holds the fix.
@@ -49,7 +49,7 @@ def open_bank(config: MiaConfig, *, for_reembed: bool = False) -> Bank:
 
     return SqliteBank.open(
         config.bank_path,
-        build_embedder(config.memory, config.home / "cache"),
+        embedder or build_embedder(config.memory, config.home / "cache"),
         weights=config.memory.weights,
         merge_similarity=config.memory.merge_similarity,
         for_reembed=for_reembed,
@@ -57,20 +57,18 @@ def open_bank(config: MiaConfig, *, for_reembed: bool = False) -> Bank:
 
 
 def _assemble(config: MiaConfig) -> Mia:
+    from mia_skill.core.openai_chat import OpenAIChat
     from retrieval.embed import build_embedder
     from retrieval.web import build_web
 
-    from mia_skill.core.openai_chat import OpenAIChat
-
-    bank = open_bank(config)
+    embedder = build_embedder(config.memory, config.home / "cache")
+    bank = open_bank(config, embedder)
     made: dict[EndpointConfig, OpenAIChat] = {}
     models: dict[Role, ChatModel] = {}
     for role in get_args(Role):
         endpoint = config.models.of(role)
         if endpoint is not None:
             models[role] = made.setdefault(endpoint, OpenAIChat(endpoint))
-    embedder = build_embedder(config.memory, config.home / "cache")
-    embedder = build_embedder(config.memory, config.home / "cache")
     corpus = LazyCorpus(config, embedder) if config.search.corpus else None
     return Mia(
         config=config,

@@ -22,7 +22,7 @@ OPENERS = frozenset(
     (
         "what which who whom whose when where why how in on at of the a an is are was were did does do has have had to "
         "for by from and or than more most it its he she they this that there these his her their as after before if "
-        "name tell give find state between"
+        "name tell give find state between about for"
     ).split()
 )
 UNKNOWN = frozenset({"", "unknown", "none", "n/a", "i don't know"})
@@ -42,7 +42,8 @@ def compress(question: str, run: Trajectory) -> tuple[str, ...]:
         if target and target not in masked:
             masked[target] = f"[{result.strip('[]')}]"
         purpose = mask(step.query, labels)
-        link = mask(link_sentence(step, target, labels), masked) if target else ""
+        thoughts = " ".join(one.thought for one in run.steps)
+        link = mask(link_sentence(step, target, labels, thoughts), masked) if target else ""
         inputs = ", ".join(dict.fromkeys(re.findall(r"\[(?:name|found) \d+\]", purpose))) or "the question"
         where = f'; look for wording like "{link}"' if link else ""
         lines.append(f"search {purpose}{where} ({inputs} -> {result})")
@@ -56,9 +57,11 @@ def workflow_text(steps: Sequence[str]) -> str:
 
 
 def slice_back(question: str, run: Trajectory) -> tuple[Step, ...]:
-    """The steps that the answer depends on, in order; all that brought something when the answer is in none."""
+    """The steps that the answer depends on, in order. All that brought something when the answer is in none of them,
+    or was chosen rather than found: one of the question's own names, yes or no."""
     useful = distinct([step for step in run.steps if step.error is None and said(step)])
-    wanted = [run.answer] if known(run.answer) else []
+    found = known(run.answer) and not stands_in(question, run.answer) and run.answer.casefold() not in ("yes", "no")
+    wanted = [run.answer] if found else []
     kept: set[int] = set()
     while wanted:
         target = wanted.pop()
@@ -97,10 +100,11 @@ def next_name(step: Step, later: Sequence[Step], labels: dict[str, str]) -> str:
     return next((name for name in fresh if stands_in(body, name)), "")
 
 
-def link_sentence(step: Step, target: str, labels: dict[str, str]) -> str:
-    """The sentence of this step that leads to `target`: the one with most of the names known so far."""
+def link_sentence(step: Step, target: str, labels: dict[str, str], thoughts: str) -> str:
+    """The sentence of this step that leads to `target`: one the agent itself pointed at in a thought, else the one
+    with most of the names known so far."""
     holding = [one for one in sentences(said(step)) if stands_in(one, target)]
-    return max(holding, key=lambda one: sum(stands_in(one, name) for name in labels), default="")
+    return max(holding, key=lambda one: (one in thoughts, sum(stands_in(one, name) for name in labels)), default="")
 
 
 def sentences(text: str) -> list[str]:

@@ -99,7 +99,8 @@ def bank(config: MiaConfig) -> Finding:
         return Finding(part="bank", state="problem", detail=str(config.bank_path), fix=str(error))
     health = opened.health()
     opened.close()
-    detail = f"{health.units} units, {health.pairs} plan pairs in {health.path}, embedder {health.embedder[:24]}"
+    embedder = (health.embedder or "none yet")[:24]
+    detail = f"{health.units} units, {health.pairs} plan pairs in {health.path}, embedder {embedder}"
     if health.problems:
         return Finding(part="bank", state="problem", detail=detail, fix="; ".join(health.problems))
     return Finding(part="bank", state="ok", detail=detail)

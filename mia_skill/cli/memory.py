@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -11,9 +10,10 @@ import click
 import orjson
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import Settings, as_json, json_flag, run
+from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag, run
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Question
+from retrieval.bank import AuditReport, ImportReport
 
 __all__ = ["memory"]
 
@@ -170,13 +170,37 @@ def write(mia: Mia, file: Path | None) -> int:
 @json_flag
 @click.pass_obj
 def import_(settings: Settings, file: Path, dry_run: bool, json_: bool) -> None:
-    """Read units from an export. Broken lines are reported with their number; the others are kept."""
+    """Read units from an export. Broken lines are reported with their number; the others are kept. Exit code 3 when
+    a line was broken."""
 
-    async def work(mia: Mia) -> object:
-        return await anyio.to_thread.run_sync(partial(mia.bank.import_, file, dry_run=dry_run))
+    async def work(mia: Mia) -> ImportReport:
+        return await anyio.to_thread.run_sync(load, mia, file, dry_run)
 
     report = run(settings, work)
-    click.echo(as_json(report) if json_ else str(report))  # type: ignore[arg-type]
+    if json_:
+        click.echo(as_json(report))
+    else:
+        would = "would be " if dry_run else ""
+        click.echo(
+            f"{report.added} units {would}added, {report.merged} merged, {report.known} known, {report.pairs} pairs"
+        )
+        for one in report.broken:
+            click.echo(f"line {one.line}: {one.reason}", err=True)
+    if report.broken:
+        sys.exit(ANSWER_IS_NO)
+
+
+def load(mia: Mia, file: Path, dry_run: bool) -> ImportReport:
+    """The import itself.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        with file.open("rb") as lines:
+            return mia.bank.import_(lines, dry_run=dry_run)
+    except OSError as cause:
+        raise InputError(f"cannot read {file}: {cause.strerror}") from None
 
 
 @memory.command()
@@ -185,11 +209,11 @@ def import_(settings: Settings, file: Path, dry_run: bool, json_: bool) -> None:
 def audit(settings: Settings, json_: bool) -> None:
     """Report junk: duplicates, never used, empty workflows, no provenance, pending outcomes."""
 
-    async def work(mia: Mia) -> object:
+    async def work(mia: Mia) -> AuditReport:
         return await anyio.to_thread.run_sync(mia.bank.audit)
 
     report = run(settings, work)
-    click.echo(as_json(report) if json_ else str(report))  # type: ignore[arg-type]
+    click.echo(as_json(report) if json_ else describe(report))
 
 
 @memory.command()
@@ -215,3 +239,12 @@ def line(unit: MemoryUnit) -> str:
 def indent(text: str) -> str:
     """Workflow lines under a unit."""
     return "\n".join(f"    {one}" for one in text.splitlines())
+
+
+def describe(report: AuditReport) -> str:
+    """An audit for people."""
+    lines = [f"{report.units} units, {len(report.findings)} findings"]
+    for found in report.findings:
+        shown = ", ".join(found.unit_ids[:5]) + (", ..." if len(found.unit_ids) > 5 else "")
+        lines.append(f"  {found.kind} ({len(found.unit_ids)}): {found.detail}\n    {shown}")
+    return "\n".join(lines)

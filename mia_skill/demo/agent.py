@@ -7,10 +7,22 @@ workflow's steps. Nothing else differs between the two passes of the demo.
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
-from mia_skill.agents.workflow import names
+from mia_skill.agents.workflow import names, stands_in
 from mia_skill.core.types import Passage
-from mia_skill.demo.reader import Reading, asked_kind, best_reading, by_wording, comparison, cues, leads
+from mia_skill.demo.reader import (
+    Link,
+    Reading,
+    asked_kind,
+    best_reading,
+    by_wording,
+    comparison,
+    cues,
+    links,
+    question_items,
+    same_name,
+)
 
 __all__ = ["Explorer", "Note", "Work", "follow"]
 
@@ -56,103 +68,137 @@ class Work:
         return asked_kind(self.question)
 
 
+@dataclass(order=True)
+class Lead:
+    """A name to follow; the one whose path covers most of the question comes first."""
+
+    rank: float
+    name: str = field(compare=False)
+    covered: frozenset[str] = field(compare=False, default=frozenset())
+    depth: int = field(compare=False, default=0)
+    sentence: str = field(compare=False, default="")
+    """Where its name was read."""
+
+
 @dataclass(frozen=True)
 class Explorer:
-    """The way without a workflow: search the question, then the names found, until a sentence seems to answer."""
+    """The way without a workflow: from the question's name to the names read about it, and so on, preferring paths
+    whose sentences cover more of the question's words."""
 
     work: Work
 
     async def run(self) -> None:
         """Fill in the answer, if one is found."""
-        options = comparison(self.work.question)
+        work = self.work
+        asked = list(dict.fromkeys(names(work.question)))
+        options = comparison(work.question)
         if options is not None:
             await self.compare(*options)
+        elif work.kind == "yesno" and len(asked) >= 2:
+            await self.same(asked[0], asked[1])
         else:
-            await self.chase()
+            found = await self.chase(asked[0] if asked else "", work.kind, work.limit)
+            if found is not None:
+                work.answer, work.why = found.value, found.sentence
 
-    async def chase(self) -> None:
-        """Breadth first over names, best lead first."""
+    async def chase(self, start: str, kind: str, limit: int) -> Link | None:
+        """Best first over names, until one path covers the whole question or the limit is reached."""
         work = self.work
-        wanted = cues(work.question)
-        asked = names(work.question)
-        first = await work.look(work.question, "the whole question")
-        frontier = asked[:1] or [""]
-        seen = set(frontier)
-        passages = first
-        best: Reading | None = None
-        while frontier and len(work.notes) < work.limit:
-            subject = frontier.pop(0)
-            if subject:
-                passages = (
-                    await work.look(f"{subject} {' '.join(sorted(self.plain()))}", f"follow {subject}") or passages
-                )
-            reading = best_reading(passages, subject, wanted, work.kind, asked)
-            if reading is not None and (best is None or reading.score > best.score):
-                best = reading
-            fresh = [name for name in leads(passages, subject, wanted) if name not in seen]
-            seen.update(fresh)
-            frontier += fresh[:3]
-        if best is not None:
-            work.answer, work.why = best.value, best.sentence
+        items = question_items(work.question)
+        frontier = [Lead(0.0, start)]
+        seen = {start}
+        best: tuple[float, Link] | None = None
+        first = len(work.notes)
+        while frontier and len(work.notes) - first < limit:
+            lead = heappop(frontier)
+            missing = [word for word in items if word not in lead.covered]
+            passages = await work.look(
+                f"{lead.name} {' '.join(missing or items)}".strip(), f"follow {lead.name}: {lead.sentence}"
+            )
+            for link in links(passages, lead.name, items, "name" if kind == "name" else "any"):
+                gained = lead.covered | link.covered
+                score = len(gained) + 0.5 * link.own_page + 0.2 * link.literal - 0.1 * lead.depth
+                if fits(link.value, kind) and link.covered - lead.covered and (best is None or score > best[0]):
+                    best = (score, link)
+                if not link.value[0].isdigit() and link.value not in seen:
+                    seen.add(link.value)
+                    heappush(frontier, Lead(-score, link.value, gained, lead.depth + 1, link.sentence))
+            if best is not None and best[0] >= len(items):
+                break
+        return best[1] if best else None
 
     async def compare(self, one: str, other: str, smaller: bool) -> None:
         """Look both up and compare their numbers."""
         work = self.work
-        wanted = cues(work.question)
         values: list[tuple[float, str]] = []
         for name in (one, other):
-            passages = await work.look(f"{name} {' '.join(sorted(self.plain()))}", f"look up {name}")
-            reading = best_reading(passages, name, wanted, "number", ())
-            if reading is not None:
-                values.append((float(reading.value.replace(",", "").strip(".")), name))
+            found = await self.chase(name, "number", work.limit // 2)
+            if found is not None:
+                values.append((float(found.value.replace(",", "").strip(".")), name))
         if len(values) == 2:
             work.answer = (min if smaller else max)(values)[1]
             work.why = f"{values[0][1]}: {values[0][0]:g}, {values[1][1]}: {values[1][0]:g}"
 
-    def plain(self) -> set[str]:
-        """The question's own words that carry meaning."""
-        found = names(self.work.question)
-        words = re.findall(
-            r"[a-z]{3,}", re.sub("|".join(map(re.escape, found)) or "^$", " ", self.work.question).casefold()
-        )
-        return {word for word in words if cues(word)}
+    async def same(self, one: str, other: str) -> None:
+        """Look both up and see whether they lead to the same name."""
+        found = [await self.chase(name, "name", self.work.limit // 2) for name in (one, other)]
+        if found[0] is not None and found[1] is not None:
+            self.work.answer = "yes" if found[0].value == found[1].value else "no"
+            self.work.why = f"{one}: {found[0].value}, {other}: {found[1].value}"
 
 
-async def follow(work: Work, steps: Sequence[str]) -> bool:
-    """Carry out a remembered workflow. True when it led to an answer; what was searched stays in the notes."""
+def fits(value: str, kind: str) -> bool:
+    """Is this value of the kind that is asked for?"""
+    return value[0].isdigit() == (kind in ("year", "number"))
+
+
+async def follow(work: Work, workflows: Sequence[Sequence[str]]) -> bool:
+    """Carry out the first of the remembered workflows; others of the same form lend their wordings. True when it led
+    to an answer; what was searched stays in the notes either way."""
     known = {f"[name {number}]": name for number, name in enumerate(dict.fromkeys(names(work.question)), 1)}
-    for position, step in enumerate(steps):
-        parts = STEP.match(step)
-        last = position == len(steps) - 1
-        if parts is None or any(label not in known for label in LABEL.findall(parts["purpose"])):
+    parsed = [[STEP.match(step) for step in steps] for steps in workflows]
+    alike = [steps for steps in parsed if shape(steps) == shape(parsed[0])]
+    if not alike or shape(alike[0]) is None:
+        return False
+    for position, parts in enumerate(zip(*alike, strict=True)):
+        own = [part for part in parts if part is not None]
+        labels = LABEL.findall(own[0]["purpose"])
+        if any(label not in known for label in labels):
             return False
-        query = LABEL.sub(lambda found: known[found.group()], parts["purpose"]).replace("[...]", " ")
-        inputs = [known[label] for label in LABEL.findall(parts["input"]) if label in known]
+        query = LABEL.sub(lambda found: known[found.group()], own[0]["purpose"]).replace("[...]", " ")
         passages = await work.look(" ".join(query.split()), f"workflow step {position + 1}")
-        target = f"[{parts['output'].strip('[]')}]"
-        reading = read_step(
-            passages, parts["wording"] or "", known, target, inputs, work.kind if last else "name", step
-        )
+        target = f"[{own[0]['output'].strip('[]')}]"
+        wordings = list(dict.fromkeys(part["wording"] for part in own if part["wording"]))
+        reading = read_step(passages, wordings, known, target, known[labels[0]] if labels else "", work.kind)
         if reading is None:
             return False
         known[target] = reading.value
-        if last:
-            work.answer, work.why = reading.value, reading.sentence
-    return bool(work.answer)
+        work.answer, work.why = reading.value, reading.sentence
+    return True
+
+
+def shape(steps: Sequence[re.Match[str] | None]) -> tuple[tuple[str, str], ...] | None:
+    """What goes into each step and what comes out; None when a step is none of ours."""
+    if not steps or any(step is None for step in steps):
+        return None
+    return tuple((step["input"], step["output"]) for step in steps if step is not None)
 
 
 def read_step(
-    passages: Sequence[Passage],
-    wording: str,
-    known: dict[str, str],
-    target: str,
-    inputs: Sequence[str],
-    kind: str,
-    step: str,
+    passages: Sequence[Passage], wordings: Sequence[str], known: dict[str, str], target: str, subject: str, kind: str
 ) -> Reading | None:
-    """What a step looked for: by its remembered wording, else by words that mean the same."""
-    exact = by_wording(passages, wording, known, target)
-    if exact is not None:
-        return exact
-    subject = inputs[0] if inputs else ""
-    return best_reading(passages, subject, cues(f"{wording} {step}"), kind, inputs)
+    """What a step looked for: by a remembered wording, else by words that mean the same on the subject's own page."""
+    for wording in wordings:
+        exact = by_wording(passages, wording, known, target)
+        if exact is not None and (not subject or about(exact, passages, subject)):
+            return exact
+    wanted = cues(" ".join(wordings))
+    asked = kind if target == "[the answer]" else "name"
+    return best_reading(passages, subject, wanted, asked, [name for name in known.values() if name != subject])
+
+
+def about(reading: Reading, passages: Sequence[Passage], subject: str) -> bool:
+    """Does the sentence name the subject, or stand on its page?"""
+    return stands_in(reading.sentence, subject) or any(
+        same_name(passage.title, subject) and reading.sentence in passage.text for passage in passages
+    )

@@ -10,6 +10,7 @@ from mcp.types import TextContent
 from mia_skill.core.errors import MiaError
 from mia_skill.core.types import Passage
 from mia_skill.demo.agent import Explorer, Note, Work, follow
+from mia_skill.demo.reader import asked_kind, question_items
 
 __all__ = ["Host", "Solved", "ToolFailure"]
 
@@ -52,9 +53,13 @@ class Host:
         work = Work(question=question, search=self.search, limit=SEARCHES)
         workflows = await self.recall(question, done) if self.with_memory else []
         plan = await self.plan(question, workflows[0] if workflows else EXPLORE, done)
-        await self.carry_out(work, plan, done)
+        if plan == EXPLORE:
+            await Explorer(work).run()
+        else:
+            done.from_memory = await follow(work, [plan, *workflows[1:]])
+        done.told.append(f"search x{len(work.notes)}: {work.answer or 'no answer yet'}")
         if await self.replan(work, plan, done):
-            await self.retry(work, workflows[1:], done)
+            await Explorer(work).run()
         done.answer, done.why = work.answer, work.why
         done.queries = [note.query for note in work.notes]
         await self.judge(work, done)
@@ -64,11 +69,13 @@ class Host:
 
     async def recall(self, question: str, done: Solved) -> list[list[str]]:
         """The workflows of similar questions that went well, most fitting first."""
-        got = await self.call("memory_retrieve", question=question)
+        got = await self.call("memory_retrieve", question=question, k=4)
         good = [unit for unit in got["memories"] if unit["outcome"] == "correct"]
+        fitting = [unit for unit in good if same_shape(question, unit["question"])]
         done.memories = [unit["id"] for unit in got["memories"]]
-        done.told.append(f"memory_retrieve: {len(good)} that worked, {len(done.memories) - len(good)} that failed")
-        return [[line.partition(". ")[2] for line in unit["workflow"].splitlines()] for unit in good]
+        failed = len(done.memories) - len(good)
+        done.told.append(f"memory_retrieve: {len(good)} that worked ({len(fitting)} fit), {failed} that failed")
+        return [[line.partition(". ")[2] for line in unit["workflow"].splitlines()] for unit in fitting]
 
     async def plan(self, question: str, steps: list[str], done: Solved) -> list[str]:
         """The endpoint's plan where there is one; else this agent fills in the brief."""
@@ -77,14 +84,6 @@ class Host:
             planned = await self.call("plan", question=question, form={"steps": steps[:12]})
         done.told.append(f"plan: {' | '.join(planned['steps'])}")
         return list(planned["steps"])
-
-    async def carry_out(self, work: Work, plan: list[str], done: Solved) -> None:
-        """Follow a remembered workflow, or explore."""
-        if plan == EXPLORE:
-            await Explorer(work).run()
-        else:
-            done.from_memory = await follow(work, plan)
-        done.told.append(f"search x{len(work.notes)}: {work.answer or 'no answer yet'}")
 
     async def replan(self, work: Work, plan: list[str], done: Solved) -> bool:
         """Ask once whether to go on another way."""
@@ -104,14 +103,6 @@ class Host:
             signals = ", ".join(signal["name"] for signal in got.get("signals", []))
             done.told.append(f"replan: {got.get('reason', '')} [{signals}]")
         return done.replanned
-
-    async def retry(self, work: Work, others: list[list[str]], done: Solved) -> None:
-        """The next remembered workflow, then exploring."""
-        for steps in others:
-            if await follow(work, steps):
-                done.from_memory = True
-                return
-        await Explorer(work).run()
 
     async def judge(self, work: Work, done: Solved) -> None:
         """Have the answer checked against what was read."""
@@ -154,6 +145,18 @@ class Host:
             raise ToolFailure(f"{tool}: {said}")
         content: Mapping[str, Any] = result.structured_content
         return content
+
+
+def same_shape(question: str, remembered: str) -> bool:
+    """Do both questions ask for the same things in the same kind of words, names aside? A workflow is followed only
+    then: the most similar memory can still be about another question."""
+    one, other = question_items(question), question_items(remembered)
+    return asked_kind(question) == asked_kind(remembered) and matched(one, other) and matched(other, one)
+
+
+def matched(one: Mapping[str, set[str]], other: Mapping[str, set[str]]) -> bool:
+    """Has every word of `one` a like word in `other`?"""
+    return all(any(alike & theirs for theirs in other.values()) for alike in one.values())
 
 
 def notes(taken: list[Note]) -> list[dict[str, object]]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from mia_skill.agents.workflow import OPENERS, names, sentences, stands_in
 from mia_skill.core.types import Passage
 
-__all__ = ["Reading", "asked_kind", "best_reading", "by_wording", "comparison", "cues", "leads"]
+__all__ = ["Link", "Reading", "asked_kind", "best_reading", "by_wording", "comparison", "cues", "links"]
+__all__ += ["question_items", "same_name"]
 
 WORD = re.compile(r"[a-z]+")
 YEAR = re.compile(r"\b(1\d{3}|20\d{2})\b")
@@ -17,24 +18,31 @@ LABEL_PARTS = re.compile(r"(\[[^\]]*\])")
 
 SYNONYMS = (
     "founder founded found set established started created launched",
-    "born birth birthplace native cradle raised",
+    "born birth birthplace native cradle raised older came world",
     "author wrote written writer penned composed",
     "capital seat government",
     "country nation state realm land",
     "city town",
     "mayor head leads led governs office",
     "headquarters headquartered based office offices seat",
-    "located lies situated stands sits found",
+    "located lies situated stands sits home",
     "river flows runs waterway passes",
-    "long length stretches measures longer kilometres",
+    "long length stretches measures longer kilometres source",
     "studied graduated trained student educated attended alumnus",
     "successor succeeded followed replaced",
     "people population inhabitants residents populous larger",
-    "opened founded year date when began earlier older",
+    "founded established began earlier older set up charter",
     "designed built builder made maker architect",
     "published appeared released",
-    "works worked employed teaches taught",
-    "mentor teacher pupil taught",
+    "mentor teacher pupil taught teaches trained",
+    "builder built shipyard yard slipway",
+    "publisher published edition printed press",
+    "captain commanded command commander",
+    "director run directed leads head",
+    "coach trainer trains coached",
+    "discoverer discovered identified described",
+    "language spoken speak tongue",
+    "ruler rules reigns state head",
 )
 """Everyday English: any two words of a line may stand for each other."""
 
@@ -55,6 +63,9 @@ def stem(word: str) -> str:
             return word.removesuffix(ending)
     return word
 
+
+EMPTY = frozenset("person place one most many much do also same s".split())
+"""Words of a question that tell nothing about what to look for."""
 
 GROUPS = tuple(frozenset(stem(word) for word in line.split()) for line in SYNONYMS)
 
@@ -91,6 +102,8 @@ def candidates(sentence: str, kind: str) -> list[str]:
         return YEAR.findall(sentence)
     if kind == "number":
         return NUMBER.findall(sentence)
+    if kind == "any":
+        return [*NUMBER.findall(sentence), *candidates(sentence, "name")]
     return [name for name in names(sentence) if not name[0].isdigit()]
 
 
@@ -101,16 +114,15 @@ def best_reading(
     taken = [subject, *without]
     best: Reading | None = None
     for passage in passages:
-        about = 1.5 if subject and stands_in(passage.title, subject) else 0.0
+        own_page = same_name(passage.title, subject)
         for sentence in sentences(passage.text):
-            near = 1.0 if subject and stands_in(sentence, subject) else 0.0
             overlap = len(stems(sentence) & wanted)
-            if not overlap or (subject and not about + near):
+            if not overlap or not (own_page or stands_in(sentence, subject)):
                 continue
             for value in candidates(sentence, kind):
                 if any(stands_in(one, value) or stands_in(value, one) for one in taken if one):
                     continue
-                score = about + near + overlap
+                score = overlap + 1.5 * own_page
                 if best is None or score > best.score:
                     best = Reading(value, sentence, score)
     return best
@@ -148,25 +160,55 @@ def pattern_of(wording: str, known: dict[str, str], target: str) -> re.Pattern[s
     return re.compile("".join(parts) + r"(?!\w)", flags=re.IGNORECASE)
 
 
-def leads(passages: Sequence[Passage], subject: str, wanted: set[str]) -> list[str]:
-    """Names to follow next, those in sentences about `subject` that share words with the question first."""
-    scored: dict[str, float] = {}
+@dataclass(frozen=True)
+class Link:
+    """A sentence about a subject that holds a candidate, and which of the question's words it covers."""
+
+    value: str
+    sentence: str
+    covered: frozenset[str]
+    own_page: bool
+    """It stands on the page that bears the subject's name."""
+    literal: int
+    """How many of the question's words stand there themselves, not only a synonym."""
+
+
+def links(passages: Sequence[Passage], subject: str, items: dict[str, set[str]], kind: str) -> list[Link]:
+    """Everything the passages say about `subject` that touches the question. `items` maps each of the question's
+    words to the stems that mean the same."""
+    found = []
     for passage in passages:
-        about = stands_in(passage.title, subject) if subject else False
+        own_page = same_name(passage.title, subject)
         for sentence in sentences(passage.text):
-            if about or (subject and stands_in(sentence, subject)):
-                weight = 1.0 + len(stems(sentence) & wanted)
-                for name in candidates(sentence, "name"):
-                    if not (stands_in(subject, name) or stands_in(name, subject)):
-                        scored[name] = max(scored.get(name, 0.0), weight)
-    return sorted(scored, key=lambda name: -scored[name])
+            if not (own_page or stands_in(sentence, subject)):
+                continue
+            said = stems(sentence)
+            covered = frozenset(word for word, alike in items.items() if alike & said)
+            literal = sum(stem(word) in said for word in covered)
+            for value in candidates(sentence, kind) if covered else ():
+                if not (stands_in(subject, value) or stands_in(value, subject)):
+                    found.append(Link(value, sentence, covered, own_page, literal))
+    return found
+
+
+def same_name(title: str, subject: str) -> bool:
+    """Is this page about exactly that subject?"""
+    return bool(subject) and stands_in(title, subject) and len(title.split()) <= len(subject.split()) + 1
+
+
+def question_items(question: str) -> dict[str, set[str]]:
+    """The question's words that carry meaning, each with the stems that mean the same."""
+    plain = question
+    for name in sorted(names(question), key=len, reverse=True):
+        plain = plain.replace(name, " ")
+    words = [word for word in WORD.findall(plain.casefold()) if word not in OPENERS and word not in EMPTY]
+    return {word: cues(word) for word in words if cues(word)}
 
 
 def comparison(question: str) -> tuple[str, str, bool] | None:
     """The two names of an either-or question, and whether the smaller value wins."""
-    match = re.search(r"\bor\b", question)
     options = names(question)
-    if match is None or len(options) < 2:
+    if re.search(r"\bor\b", question) is None or len(options) < 2:
         return None
     smaller = re.search(r"\b(earlier|older|first|shorter|smaller|fewer|less|before)\b", question.casefold())
     return options[-2], options[-1], smaller is not None

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from retrieval.world import WorldQuestion
 from rich.console import Console
 from rich.table import Table
 
 from mia_skill.demo.host import Solved
 from mia_skill.demo.stage import DemoResult, Pass
+from retrieval.world import WorldQuestion
 
 __all__ = ["Show", "table"]
 
@@ -48,21 +48,23 @@ def table(result: DemoResult) -> Table:
     shown.add_column("")
     for one in result.passes:
         shown.add_column(one.name, justify="right")
-    for label, figure in ROWS:
-        shown.add_row(label, *(figure(one) for one in result.passes))
+    for cells in zip(*(figures(one) for one in result.passes), strict=True):
+        shown.add_row(cells[0][0], *(figure for _, figure in cells))
     return shown
 
 
-ROWS = (
-    ("answers right", lambda one: f"{one.right} of {one.questions}"),
-    ("  in the second half", lambda one: f"{one.right_late} of {one.questions - one.questions // 2}"),
-    ("searches", lambda one: f"{one.searches} ({one.searches / one.questions:.1f} a question)"),
-    ("answered by a remembered workflow", lambda one: str(one.plans_from_memory)),
-    ("plans changed", lambda one: str(one.replans)),
-    ("judged", lambda one: judged(one)),
-    ("runs stored", lambda one: str(one.stored)),
-    ("seconds", lambda one: f"{one.seconds:.1f}"),
-)
+def figures(one: Pass) -> tuple[tuple[str, str], ...]:
+    """The rows of one pass."""
+    return (
+        ("answers right", f"{one.right} of {one.questions}"),
+        ("  in the second half", f"{one.right_late} of {one.questions - one.questions // 2}"),
+        ("searches", f"{one.searches} ({one.searches / one.questions:.1f} a question)"),
+        ("by a remembered workflow", str(one.plans_from_memory)),
+        ("plans changed", str(one.replans)),
+        ("judged", judged(one)),
+        ("runs stored", str(one.stored)),
+        ("seconds", f"{one.seconds:.1f}"),
+    )
 
 
 def judged(one: Pass) -> str:
