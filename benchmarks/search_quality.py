@@ -3,7 +3,7 @@
     python benchmarks/search_quality.py [--split dev] [--data FOLDER] [--cache FOLDER] [--threads N]
 
 Needs the development data (`MIA_SHARED_DATA`, or `../shared/data` beside the checkout). The first run embeds 18,533
-passages with the packaged model, about ten minutes of one core; vectors are kept under `--cache` (`MIA_CACHE`, or the
+passages with the packaged model, 12 to 18 minutes of one core; vectors are kept under `--cache` (`MIA_CACHE`, or the
 user's cache folder), and a run that was broken off goes on where it was. The whole question is the only query.
 """
 
