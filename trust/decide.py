@@ -20,6 +20,8 @@ from trust.support import PRESENT
 __all__ = ["decide"]
 
 ACCEPT, REJECT = 0.62, 0.38
+UNSAID = 0.15
+"""Taken off for each independent source that speaks about the question and does not state the answer."""
 
 
 def decide(facts: Facts) -> Verdict:
@@ -76,8 +78,11 @@ def _claim(facts: Facts, number: int, found: Finding) -> Claim:
     here = found.standing
     if failed:
         support, p = Support.CONTRADICTED, 0.15
+    elif here.presence >= PRESENT and found.altered:
+        support, p = Support.CONFLICTING, 0.5
     elif here.presence >= PRESENT:
-        support, p = Support.SUPPORTED, 0.4 + 0.5 * here.context
+        support, p = Support.SUPPORTED, 0.4 + 0.5 * here.context - UNSAID * max(0, found.silent - found.voices + 1)
+        p = max(p, 0.45)
     elif here.presence >= 0.4:
         support, p = Support.PARTIAL, 0.45
     else:

@@ -7,6 +7,7 @@ from mia_skill.core.verdict import Case, Check, Injection
 from trust.checks import check_claim
 from trust.claims import Statement, statements
 from trust.compare import check_choice
+from trust.conflict import altered_copies
 from trust.guard import scan, scan_answer, strip_spans
 from trust.items import Gathered, Item, collect
 from trust.process import Signal, signals
@@ -19,6 +20,11 @@ from trust.words import terms
 
 __all__ = ["Facts", "Finding", "gather_facts"]
 
+AS_GOOD = 0.8
+"""Another source speaks about the question as well when it holds this share of what the answer's own line does."""
+DIRECT = 0.5
+"""Share of the question in one line from which on other sources about it are expected to say the same."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -29,6 +35,10 @@ class Finding:
     checks: tuple[Check, ...]
     voices: int
     """Independent sources it stands in."""
+    silent: int = 0
+    """Independent sources that speak about the question as well as these do, and do not state it."""
+    altered: tuple[int, ...] = ()
+    """Lines of other sources that are the same sentence with another value."""
 
 
 @dataclass(frozen=True)
@@ -98,5 +108,11 @@ def _find(ground: Ground, groups: Sequence[int], claim: Statement) -> Finding:
     if standing.place < 0:
         return Finding(claim, standing, (), 0)
     line = ground.scene.lines[standing.place]
-    voices = len({groups[ground.scene.lines[place].item] for place in standing.places})
-    return Finding(claim, standing, check_claim(ground.scene, line, claim), voices)
+    held = {groups[ground.scene.lines[place].item] for place in standing.places}
+    checks = check_claim(ground.scene, line, claim)
+    best = ground.near[standing.place]
+    about = {
+        groups[one.item] for place, one in enumerate(ground.scene.lines) if ground.near[place] >= AS_GOOD * best > 0
+    }
+    silent = len(about - held) if best >= DIRECT else 0
+    return Finding(claim, standing, checks, len(held), silent, altered_copies(ground, claim, standing))

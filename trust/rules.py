@@ -211,6 +211,13 @@ RULES: tuple[Rule, ...] = (
         r"(?:feedback|report|score|review)\b|(?:reasoning|sourcing|credibility|validity)\s*(?:score|review|reviewer)?\s*[:=]\s*(?:10|9)(?:\s*/\s*10)?\b",
         "evaluator", "reviewer", "grader", "judge", "chair", "assessor", "reasoning", "sourcing", "credib", "validity",
     ),
+    _rule(
+        "fabrication_notice", "high",
+        r"\b(?:the |this )?(?:context|text|passage|document|article|content|page) (?:has been|was|is) (?:modified|altered|changed|edited|"
+        r"rewritten|fabricated|made up|generated) (?:to|so|by|in order)\b|\bi (?:have )?(?:replaced|modified|altered|fabricated|invented) "
+        r"(?:\W?\w+\W? ){1,6}(?:with|in|to|so|for)\b|\bto make (?:the|this) (?:context|text|passage) (?:more )?(?:support\w*|consistent)",
+        "modified", "altered", "changed", "edited", "rewritten", "fabricated", "made up", "generated", "replaced", "invented", "to make",
+    ),
 )  # fmt: skip
 """On folded text (lower case, look-alikes undone)."""
 
