@@ -1,64 +1,67 @@
-"""Web search. An engine that is blocked, throttled or broken is an error, never "no results"."""
+"""Web search: each engine with its limits, cache and breaker; several engines in order; equal searches made once."""
 
-import math
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from hashlib import blake2b
-from typing import Any, NamedTuple, Protocol
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from pathlib import Path
 
 import anyio
-import httpx
-import orjson
-from pydantic import BaseModel, SecretStr, ValidationError
+import anyio.to_thread
 
-from mia_skill.core.config import SearchConfig
-from mia_skill.core.errors import ConfigError, SearchError
-from mia_skill.core.require import require
-from mia_skill.core.types import Origin, Passage
+from mia_skill.core.config import EngineConfig, SearchConfig
+from mia_skill.core.errors import BudgetExceeded, ConfigError, Failure, MiaError, SearchError
+from mia_skill.core.types import Passage
+from retrieval.answers import AnswerCache
+from retrieval.backends import DdgsBackend, HttpBackend, WebBackend
+from retrieval.dialects import DIALECTS
+from retrieval.hits import Hit, passages_of
 from retrieval.repeats import Repeats
 from retrieval.search import SearchEngine, checked
+from retrieval.tape import Tape, TapedSearch
+from retrieval.throttle import Breaker, Bucket, Purse
 
-__all__ = ["DdgsBackend", "Hit", "SerperBackend", "WebBackend", "WebEngine", "build_web", "canonical_url"]
+__all__ = ["Fallback", "Manners", "WebEngine", "build_web"]
 
-SERPER_URL = "https://google.serper.dev/search"
-MOST_BYTES = 2_000_000
-"""A larger reply is no list of hits."""
-TRACKING = frozenset({"gclid", "fbclid", "msclkid", "igshid", "mc_cid", "mc_eid", "ref_src"})
-
-
-class Hit(NamedTuple):
-    """One result as the engine gave it."""
-
-    url: str
-    title: str
-    text: str
+PAUSE_S = 0.3
+"""Before an engine that is out of order is asked once more; doubled each time."""
+DDGS_PER_SECOND = 0.5
+"""The free engines behind it block a faster caller for hours (facts 4, complaint 5)."""
+NAMES = ("none", "ddgs", *DIALECTS)
 
 
-class WebBackend(Protocol):
-    """Asks one engine. Its name is the source of the passages."""
+@dataclass(frozen=True)
+class Manners:
+    """How one engine is treated."""
 
-    @property
-    def name(self) -> str: ...
-
-    async def fetch(self, query: str, k: int) -> list[Hit]:
-        """About `k` hits, best first.
-
-        Raises:
-            SearchError: anything but an answer.
-        """
-        ...
+    timeout_s: float = 10.0
+    retries: int = 0
+    price: float = 0.0
+    bucket: Bucket | None = None
+    breaker: Breaker | None = None
+    purse: Purse = field(default_factory=Purse)
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
 
 
 class WebEngine:
-    """A backend with a time limit, its hits made passages, one per page; equal searches at a time are made once."""
+    """A backend with its manners, its hits made passages, one per page; equal searches at a time are made once."""
 
-    def __init__(self, backend: WebBackend, *, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        backend: WebBackend,
+        *,
+        timeout_s: float = 10.0,
+        manners: Manners | None = None,
+        cache: AnswerCache | None = None,
+    ) -> None:
+        """`timeout_s` counts where no `manners` are given."""
         self._backend = backend
-        self._timeout_s = timeout_s
+        self._manners = manners or Manners(timeout_s=timeout_s)
+        self._cache = cache
         self._repeats: Repeats[tuple[str, int], tuple[Passage, ...]] = Repeats()
+        self.asked = 0
+        """Calls sent."""
+        self.from_cache = 0
+        """Searches answered from the disk."""
 
     @property
     def name(self) -> str:
@@ -70,216 +73,194 @@ class WebEngine:
         Raises:
             InputError: the query is empty or too long, or `k` is out of range.
             SearchError: the engine was blocked, throttled, unreachable, too slow, or answered something else.
+            BudgetExceeded: the budget for web queries is spent.
         """
         query = checked(query, k)
-        return await self._repeats.once((query, k), partial(self._ask, query, k))
+        return await self._repeats.once((query, k), partial(self._find, query, k))
 
-    async def _ask(self, query: str, k: int) -> tuple[Passage, ...]:
-        try:
-            with anyio.fail_after(self._timeout_s):
-                hits = await self._backend.fetch(query, k)
-        except TimeoutError as cause:
-            raise SearchError(
-                f"{self.name} did not answer within {self._timeout_s:g} s: try again, or raise search.timeout_s",
-                engine=self.name,
-            ) from cause
+    async def kept(self, query: str, k: int) -> tuple[Passage, ...] | None:
+        """The answer on disk; None when there is none. Asks nobody."""
+        if self._cache is None:
+            return None
+        hits = await anyio.to_thread.run_sync(self._cache.get, self.name, checked(query, k), k)
+        if hits is not None:
+            self.from_cache += 1
+        return None if hits is None else passages_of(hits, self.name)[:k]
+
+    async def aclose(self) -> None:
+        """Close connections and the cache."""
+        await self._backend.aclose()
+        if self._cache is not None:
+            await anyio.to_thread.run_sync(self._cache.close)
+
+    async def _find(self, query: str, k: int) -> tuple[Passage, ...]:
+        if (kept := await self.kept(query, k)) is not None:
+            return kept
+        hits = await self._guarded(query, k)
+        if self._cache is not None:
+            await anyio.to_thread.run_sync(self._cache.put, self.name, query, k, hits)
         return passages_of(hits, self.name)[:k]
 
-
-class SerperBackend:
-    """Google results by serper.dev, or by anything that answers alike under another `url`."""
-
-    name = "serper"
-
-    def __init__(
-        self, key: SecretStr | None, *, url: str = SERPER_URL, transport: httpx.AsyncBaseTransport | None = None
-    ) -> None:
-        self._key = key
-        self._url = url
-        self._transport = transport
-
-    async def fetch(self, query: str, k: int) -> list[Hit]:
-        headers = {"X-API-KEY": self._key.get_secret_value()} if self._key else {}
+    async def _guarded(self, query: str, k: int) -> list[Hit]:
+        """The call within its breaker."""
+        breaker = self._manners.breaker
+        if breaker is None:
+            return await self._timed(query, k)
+        breaker.enter()
         try:
-            # The time limit is the engine's; httpx would only limit each read.
-            async with (
-                httpx.AsyncClient(timeout=None, transport=self._transport) as client,
-                client.stream("POST", self._url, headers=headers, json={"q": query, "num": k}) as reply,
-            ):
-                body = await self._body(reply)
-        except (httpx.HTTPError, httpx.InvalidURL) as cause:
-            raise self._error(f"cannot be reached ({cause or type(cause).__name__}): check search.web_url") from cause
-        if reply.status_code != 200:
-            raise self._refusal(reply, body)
-        return self._hits(body)
+            hits = await self._timed(query, k)
+        except SearchError as error:
+            breaker.leave(error)
+            raise
+        except BaseException:
+            breaker.abandon()
+            raise
+        breaker.leave(None)
+        return hits
 
-    async def _body(self, reply: httpx.Response) -> bytes:
-        body = bytearray()
-        async for piece in reply.aiter_bytes():
-            body += piece
-            if len(body) > MOST_BYTES:
-                raise self._error(f"sent more than {MOST_BYTES} bytes: that is no list of results")
-        return bytes(body)
-
-    def _hits(self, body: bytes) -> list[Hit]:
+    async def _timed(self, query: str, k: int) -> list[Hit]:
+        limit = self._manners.timeout_s
+        await self._turn()
         try:
-            found = _SerperReply.model_validate(orjson.loads(body))
-        except (orjson.JSONDecodeError, ValidationError) as cause:
-            said = self._excerpt(body)
-            raise self._error(f"did not answer with results (blocked, or not this engine?): {said}") from cause
-        return [Hit(one.link, one.title, one.snippet) for one in found.organic]
+            with anyio.fail_after(limit):
+                return await self._asked(query, k)
+        except TimeoutError as cause:
+            raise SearchError(
+                f"{self.name} did not answer within {limit:g} s: try again, or raise search.timeout_s",
+                engine=self.name,
+                kind="timeout",
+            ) from cause
 
-    def _refusal(self, reply: httpx.Response, body: bytes) -> SearchError:
-        status, said = reply.status_code, self._excerpt(body)
-        retry = retry_after(reply.headers.get("retry-after"), datetime.now(UTC))
-        if status in (401, 403):
-            return self._error(
-                f"refused the key or this caller ({status}): check search.web_key; it said {said}", retry
-            )
-        if status == 429:
-            wait = f"in {retry:.0f} s" if retry is not None else "later"
-            return self._error(f"allows no more searches for now (429): try again {wait}; it said {said}", retry)
-        return self._error(f"answered {status} and no results; it said {said}", retry)
+    async def _asked(self, query: str, k: int) -> list[Hit]:
+        """The call; made again while the engine is out of order."""
+        manners = self._manners
+        for attempt in range(manners.retries):
+            try:
+                return await self._backend.fetch(query, k)
+            except SearchError as error:
+                if error.kind != "upstream_error":
+                    raise
+            await manners.sleep(PAUSE_S * 2**attempt)
+            await self._turn()
+        return await self._backend.fetch(query, k)
 
-    def _excerpt(self, body: bytes) -> str:
-        text = " ".join(body[:2_000].decode("utf-8", "replace").split())
-        if self._key:
-            text = text.replace(self._key.get_secret_value(), "***")
-        return repr(text[:160])
-
-    def _error(self, message: str, retry_after_s: float | None = None) -> SearchError:
-        return SearchError(f"{self.name} {message}", engine=self.name, retry_after_s=retry_after_s)
-
-
-class _SerperHit(BaseModel):
-    link: str
-    title: str = ""
-    snippet: str = ""
+    async def _turn(self) -> None:
+        """Wait for one's turn, which is no time of the engine's, and pay."""
+        manners = self._manners
+        if manners.bucket is not None:
+            await manners.bucket.take(manners.timeout_s)
+        manners.purse.pay(manners.price)
+        self.asked += 1
 
 
-class _SerperReply(BaseModel):
-    organic: list[_SerperHit]
+class Fallback:
+    """Engines in order: the first that answers. "No results" is an answer; only failures go on to the next."""
 
+    def __init__(self, engines: Sequence[WebEngine]) -> None:
+        self.engines = tuple(engines)
 
-class DdgsBackend:
-    """The engines behind the `ddgs` package, which needs no key and runs in a thread."""
+    @property
+    def name(self) -> str:
+        return ",".join(engine.name for engine in self.engines)
 
-    name = "ddgs"
+    def pick(self, name: str) -> WebEngine | None:
+        """One of the engines by its name."""
+        return next((engine for engine in self.engines if engine.name == name), None)
 
-    def __init__(self, find: Callable[[str, int], Sequence[Any]], failure: type[Exception]) -> None:
-        """`find` gives rows of `href`, `title` and `body` for a query and a count, or raises `failure`."""
-        self._find = find
-        self._failure = failure
-
-    @classmethod
-    def from_package(cls, *, proxy: str | None, timeout_s: float) -> "DdgsBackend":
-        """Over the installed package.
+    async def search(self, query: str, k: int = 5) -> tuple[Passage, ...]:
+        """At most `k` passages of the first engine that answers; each names it as its source.
 
         Raises:
-            MissingExtraError: it is not installed.
+            InputError: the query is empty or too long, or `k` is out of range.
+            SearchError: every engine failed; the message has a line for each.
+            BudgetExceeded: nothing but the budget stood in the way.
         """
-        package = require("ddgs", extra="web")
-        failures = require("ddgs.exceptions", extra="web")
+        failures: list[MiaError] = []
+        for engine in self.engines:
+            try:
+                return await engine.search(query, k)
+            except (SearchError, BudgetExceeded) as failure:
+                failures.append(failure)
+        raise combined(failures)
 
-        def find(query: str, k: int) -> Sequence[Any]:
-            found: Sequence[Any] = package.DDGS(proxy=proxy, timeout=math.ceil(timeout_s)).text(query, max_results=k)
-            return found
+    async def kept(self, query: str, k: int) -> tuple[Passage, ...] | None:
+        """The first answer on disk; None when there is none."""
+        for engine in self.engines:
+            if (found := await engine.kept(query, k)) is not None:
+                return found
+        return None
 
-        return cls(find, failures.DDGSException)
-
-    async def fetch(self, query: str, k: int) -> list[Hit]:
-        try:
-            rows = await anyio.to_thread.run_sync(self._find, query, k, abandon_on_cancel=True)
-        except self._failure as cause:
-            # The package says "No results found." for an empty answer and for engines that blocked it alike.
-            raise SearchError(
-                f"ddgs got nothing ({cause}): it may be throttled or blocked; wait a minute, ask in other words, or "
-                "set search.web to an engine with a key",
-                engine=self.name,
-            ) from cause
-        try:
-            found = [_DdgsHit.model_validate(row) for row in rows]
-        except (ValidationError, TypeError) as cause:
-            raise SearchError("ddgs gave rows of another form: update the package ddgs", engine=self.name) from cause
-        return [Hit(one.href, one.title, one.body) for one in found]
+    async def aclose(self) -> None:
+        """Close all engines."""
+        for engine in self.engines:
+            await engine.aclose()
 
 
-class _DdgsHit(BaseModel):
-    href: str
-    title: str = ""
-    body: str = ""
+def combined(failures: Sequence[MiaError]) -> MiaError:
+    """One error for several."""
+    if len(failures) == 1:
+        return failures[0]
+    said = [one for one in failures if isinstance(one, SearchError)]
+    if not said:
+        return failures[0]
+    waits = [one.retry_after_s for one in said if one.retry_after_s is not None]
+    kind: Failure = said[0].kind if len({one.kind for one in said}) == 1 else "upstream_error"
+    return SearchError(
+        "no engine answered:\n" + "\n".join(f"- {one}" for one in failures),
+        engine=",".join(one.engine for one in said),
+        retry_after_s=min(waits, default=None),
+        kind=kind,
+    )
 
 
-def build_web(config: SearchConfig) -> SearchEngine | None:
-    """The engine that `config` names; None for "none".
+def build_web(config: SearchConfig, cache: Path | None = None, tape: Tape | None = None) -> SearchEngine | None:
+    """The engines that `config` names, in their order; None when it names none. Answers are kept in the file `cache`.
+    With a replaying `tape` no engine is made, so that no key is needed.
 
     Raises:
         ConfigError: no such engine, or its key or address cannot be used.
         MissingExtraError: its package is not installed.
     """
-    if config.web_url is not None and not config.web_url.startswith(("http://", "https://", "socks5")):
-        raise ConfigError(f"search.web_url {config.web_url!r} must start with http:// or https://")
-    match config.web:
-        case "none":
-            return None
-        case "ddgs":
-            backend: WebBackend = DdgsBackend.from_package(proxy=config.web_url, timeout_s=config.timeout_s)
-        case "serper":
-            if config.web_key is None and config.web_url is None:
-                raise ConfigError("search.web is 'serper': set search.web_key (MIA_SEARCH__WEB_KEY) to its key")
-            backend = SerperBackend(config.web_key, url=config.web_url or SERPER_URL)
-        case other:
-            raise ConfigError(f"search.web {other!r} is unknown: use 'none', 'ddgs' or 'serper'")
-    return WebEngine(backend, timeout_s=config.timeout_s)
+    names = config.web
+    for name in names:
+        if name not in NAMES:
+            known = ", ".join(repr(one) for one in NAMES)
+            raise ConfigError(f"search.web {name!r} is unknown: use {known}")
+    if tape is not None and config.replay is not None:
+        return TapedSearch(None, tape, ",".join(names) or "replay")
+    if not names:
+        return None
+    purse = Purse(config.max_queries, config.max_cost)
+    made = [_engine(name, config, purse, cache) for name in dict.fromkeys(names)]
+    engine = made[0] if len(made) == 1 else Fallback(made)
+    return engine if tape is None else TapedSearch(engine, tape, engine.name)
 
 
-def passages_of(hits: Sequence[Hit], source: str) -> tuple[Passage, ...]:
-    """Passages in the same order, the first of each page; what is no web address is left out."""
-    made: dict[str, Passage] = {}
-    for hit in hits:
-        page = canonical_url(hit.url)
-        if page is not None and page not in made:
-            made[page] = Passage(
-                id="web_" + blake2b(page.encode("utf-8", "replace"), digest_size=8).hexdigest(),
-                title=hit.title,
-                text=hit.text or hit.title,
-                url=hit.url,
-                source=source,
-                origin=Origin.WEB,
-                score=1 / (1 + len(made)),
+def _engine(name: str, config: SearchConfig, purse: Purse, cache: Path | None) -> WebEngine:
+    settings: EngineConfig = getattr(config, name)
+    first = name == config.web[0]
+    key = settings.key or (config.web_key if first else None)
+    url = settings.url or (config.web_url if first else None)
+    if url is not None and not url.startswith(("http://", "https://", *(("socks5",) if name == "ddgs" else ()))):
+        raise ConfigError(f"search.web_url {url!r} must start with http:// or https://")
+    backend: WebBackend
+    if name == "ddgs":
+        backend, rate = DdgsBackend.from_package(proxy=url, timeout_s=config.timeout_s), DDGS_PER_SECOND
+    else:
+        dialect = DIALECTS[name]
+        if dialect.needs_key and key is None and url is None:
+            raise ConfigError(
+                f"search.web is {name!r}: set search.web_key (MIA_SEARCH__WEB_KEY) or search.{name}.key to its key"
             )
-    return tuple(made.values())
-
-
-def canonical_url(url: str) -> str | None:
-    """One form for addresses of one page: lower-case host without "www.", no default port, fragment, tracking or
-    trailing slash, either scheme. None for anything but http and https."""
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port
-    except ValueError:
-        return None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return None
-    host = parts.hostname.removeprefix("www.").rstrip(".")
-    if port not in (None, 80, 443):
-        host = f"{host}:{port}"
-    kept = [
-        (name, value)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-        if name not in TRACKING and not name.startswith("utm_")
-    ]
-    return urlunsplit(("https", host, parts.path.rstrip("/"), urlencode(sorted(kept)), ""))
-
-
-def retry_after(header: str | None, now: datetime) -> float | None:
-    """Seconds to wait, from a Retry-After header in either of its forms; None when it says nothing."""
-    if header is None:
-        return None
-    if header.strip().isdecimal():
-        return float(header.strip()[:9])
-    try:
-        when = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - now).total_seconds())
+        backend, rate = HttpBackend(dialect, key, url=url), dialect.per_second
+    manners = Manners(
+        timeout_s=config.timeout_s,
+        retries=config.retries,
+        price=settings.price,
+        bucket=Bucket(name, settings.per_second or rate),
+        breaker=Breaker(name),
+        purse=purse,
+    )
+    keep = cache is not None and config.cache_s > 0
+    kept = AnswerCache(cache, ttl_s=config.cache_s, empty_ttl_s=config.cache_empty_s) if keep and cache else None
+    return WebEngine(backend, manners=manners, cache=kept)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import anyio.to_thread
-from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored
 
 from mia_skill.agents.forms import WorkflowForm
 from mia_skill.agents.quote import quote_run
@@ -28,6 +27,7 @@ from mia_skill.core.types import (
     Usage,
     Value,
 )
+from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored
 
 __all__ = ["Manager", "Run", "compress_messages", "select"]
 

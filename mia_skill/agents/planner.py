@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrieval.bank import Recall
-from trust.process import Signal
-
 from mia_skill.agents.forms import PlanForm, ReplanForm
 from mia_skill.agents.quote import quote_memories, quote_run
 from mia_skill.core.brief import Brief
@@ -13,6 +10,8 @@ from mia_skill.core.chat import ChatModel, Message, parse_form
 from mia_skill.core.errors import ModelReplyError, PlanError
 from mia_skill.core.prompts import load_prompt
 from mia_skill.core.types import Plan, Question, Step, Text, Usage, Value
+from retrieval.bank import Recall
+from trust.process import Signal
 
 __all__ = ["Planner", "Replan", "plan_brief", "plan_from_form", "plan_messages", "read_plan", "read_replan"]
 __all__ += ["replan_brief", "replan_from_form", "replan_messages"]

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrieval.bank import PairHit
-
 from mia_skill.agents.forms import RouterForm
 from mia_skill.agents.planner import ask
 from mia_skill.agents.quote import quote_pairs
@@ -12,6 +10,7 @@ from mia_skill.core.chat import ChatModel, Message, parse_form
 from mia_skill.core.errors import InputError, ModelReplyError, PlanError
 from mia_skill.core.prompts import fence, load_prompt
 from mia_skill.core.types import Plan, Question, Usage
+from retrieval.bank import PairHit
 
 __all__ = ["Router", "router_messages"]
 

@@ -112,14 +112,22 @@ def search(config: MiaConfig) -> list[Finding]:
     if not found:
         hint = "set search.corpus to jsonl files of id, title, text (try: mia world --out world)"
         found.append(Finding(part="corpus", state="off", detail=hint))
-    web = config.search.web
-    if web == "none":
+    web = ", ".join(config.search.web)
+    missing = [name for name in web_packages(config) if importlib.util.find_spec(name) is None]
+    if not web:
         found.append(Finding(part="web", state="off", detail="set search.web to an engine, e.g. ddgs"))
-    elif web == "ddgs" and importlib.util.find_spec("ddgs") is None:
-        found.append(Finding(part="web", state="problem", detail=web, fix="pip install 'mia-skill[web]'"))
+    elif missing:
+        detail = f"{web}; missing: {', '.join(missing)}"
+        found.append(Finding(part="web", state="problem", detail=detail, fix="pip install 'mia-skill[web]'"))
     else:
         found.append(Finding(part="web", state="ok", detail=web))
     return found
+
+
+def web_packages(config: MiaConfig) -> tuple[str, ...]:
+    """What the configured web engines and visits import when they are used."""
+    engines = ("ddgs",) if "ddgs" in config.search.web else ()
+    return engines + (("trafilatura", "pypdf", "protego") if config.visits else ())
 
 
 def _corpus_file(path: Path) -> Finding:

@@ -9,13 +9,17 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 
 from mia_skill.core.errors import ConfigError
+from mia_skill.core.search_config import EngineConfig, ImagesConfig, SearchConfig, VisitConfig
+from mia_skill.core.section import Section
 
 __all__ = [
     "BudgetConfig",
     "EndpointConfig",
+    "EngineConfig",
+    "ImagesConfig",
     "MemoryConfig",
     "MiaConfig",
     "ModelsConfig",
@@ -24,6 +28,7 @@ __all__ = [
     "SearchConfig",
     "ServerConfig",
     "TrustConfig",
+    "VisitConfig",
     "json_or_text",
     "load_config",
 ]
@@ -32,12 +37,6 @@ Role = Literal["manager", "planner", "executor", "judge", "router"]
 ENV_PREFIX = "MIA_"
 ENV_CONTROL = frozenset({"MIA_CONFIG", "MIA_CACHE", "MIA_SHARED_DATA", "MIA_VLLM_PYTHON", "MIA_VLLM_URL"})
 """Variables of ours that are no settings."""
-
-
-class Section(BaseModel):
-    """Base of all sections."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class EndpointConfig(Section):
@@ -119,24 +118,6 @@ class MemoryConfig(Section):
     embedder_key: SecretStr | None = None
 
 
-class SearchConfig(Section):
-    """Where `search` looks."""
-
-    corpus: tuple[Path, ...] = ()
-    """jsonl files of `{id, title, text}`, searched together."""
-    k: int = Field(default=5, ge=1, le=50)
-    dense: bool = True
-    """Add embeddings to BM25 (better recall; the first opening of a corpus embeds it, about 25 passages a second)."""
-    passage_chars: int = Field(default=1200, ge=100)
-    """A passage longer than this is cut, and says so."""
-    web: str = "none"
-    """Engine for the web: "none", "ddgs" (extra `web`), "serper"."""
-    web_key: SecretStr | None = None
-    web_url: str | None = None
-    """Replaces the engine's address: a proxy, or a test server."""
-    timeout_s: float = Field(default=10.0, gt=0)
-
-
 class TrustConfig(Section):
     """Judgment without ground truth."""
 
@@ -185,9 +166,16 @@ class MiaConfig(Section):
     models: ModelsConfig = ModelsConfig()
     memory: MemoryConfig = MemoryConfig()
     search: SearchConfig = SearchConfig()
+    visit: VisitConfig = VisitConfig()
+    images: ImagesConfig = ImagesConfig()
     trust: TrustConfig = TrustConfig()
     budget: BudgetConfig = BudgetConfig()
     server: ServerConfig = ServerConfig()
+
+    @property
+    def visits(self) -> bool:
+        """Can pages be opened? With `visit.mode` "auto", where the web can be searched."""
+        return self.visit.mode == "on" or (self.visit.mode == "auto" and bool(self.search.web))
 
     @property
     def bank_path(self) -> Path:

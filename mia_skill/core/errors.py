@@ -11,6 +11,11 @@ MiaError
 ├── PlanError              the Planner's reply is no plan. Never means "an empty plan"
 ├── JudgeError             no verdict could be had. Never means "wrong"
 ├── SearchError            a search engine failed. Never means "no results"
+│   └── ReplayMiss              the recording that is replayed holds no answer to this; the message names it
+├── VisitError             a page could not be had or read
+│   ├── AddressRefused          the address is not a public one, or cannot be checked (SSRF protection)
+│   └── RobotsRefused           the site asks robots to stay away
+├── UsedUpError            a tool that may be used once per episode was asked again
 ├── ToolCallError          a model's tool call cannot be parsed
 ├── BankError              the memory bank cannot do what was asked
 │   ├── UnknownIdError          no such unit
@@ -23,8 +28,10 @@ MiaError
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 __all__ = [
+    "AddressRefused",
     "BankCorruptError",
     "BankError",
     "BankUnwritableError",
@@ -32,6 +39,7 @@ __all__ = [
     "ConfigError",
     "CorpusError",
     "EmbedderMismatchError",
+    "Failure",
     "InputError",
     "JudgeError",
     "MiaError",
@@ -41,9 +49,13 @@ __all__ = [
     "ModelStatusError",
     "ModelUnreachableError",
     "PlanError",
+    "ReplayMiss",
+    "RobotsRefused",
     "SearchError",
     "ToolCallError",
     "UnknownIdError",
+    "UsedUpError",
+    "VisitError",
     "boundary",
 ]
 
@@ -104,13 +116,48 @@ class JudgeError(MiaError):
         self.raw = raw
 
 
+Failure = Literal["blocked", "rate_limited", "timeout", "bad_request", "upstream_error", "paused", "replay"]
+"""How a search failed. "paused": it was not asked, because it failed several times just before."""
+
+
 class SearchError(MiaError):
     """A search engine failed. Never means "no results"."""
 
-    def __init__(self, message: str, *, engine: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        engine: str,
+        retry_after_s: float | None = None,
+        kind: Failure = "upstream_error",
+    ) -> None:
         super().__init__(message)
         self.engine = engine
         self.retry_after_s = retry_after_s
+        self.kind = kind
+
+
+class ReplayMiss(SearchError):
+    """The recording that is replayed holds no answer to this. Nothing was asked of the network."""
+
+    def __init__(self, message: str, *, engine: str = "replay") -> None:
+        super().__init__(message, engine=engine, kind="replay")
+
+
+class VisitError(MiaError):
+    """A page could not be had or read. Never means "an empty page"."""
+
+
+class AddressRefused(VisitError):
+    """The address is not a public one, or cannot be checked; nothing was sent to it."""
+
+
+class RobotsRefused(VisitError):
+    """The site's robots.txt asks robots to stay away, or cannot be read."""
+
+
+class UsedUpError(MiaError):
+    """A tool that may be used once per episode was asked again; nothing was done."""
 
 
 class ToolCallError(MiaError):

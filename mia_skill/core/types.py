@@ -137,6 +137,8 @@ class Passage(Value):
     """Which engine gave it: "corpus", "ddgs", "serper", ..."""
     origin: Origin = Origin.FILE
     score: float = 0.0
+    published: Text = ""
+    """When, in the words of the engine; empty when it says nothing."""
 
 
 class Step(Value):
