@@ -30,9 +30,10 @@ class _Flight(Generic[Answer]):
 class Repeats(Generic[Key, Answer]):
     """Answers are kept; errors reach everybody who waits, and are not kept."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` gives seconds."""
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, kept: int = KEPT) -> None:
+        """`clock` gives seconds; `kept` answers are kept at most."""
         self._clock = clock
+        self._most = kept
         self._flights: dict[Key, _Flight[Answer]] = {}
         self._kept: OrderedDict[Key, tuple[float, Answer]] = OrderedDict()
 
@@ -67,6 +68,6 @@ class Repeats(Generic[Key, Answer]):
             flight.landed.set()
         self._kept[key] = self._clock(), flight.answer
         self._kept.move_to_end(key)
-        while len(self._kept) > KEPT:
+        while len(self._kept) > self._most:
             self._kept.popitem(last=False)
         return flight.answer
