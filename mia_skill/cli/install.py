@@ -133,8 +133,8 @@ def skill_line(change: SkillChange, *, dry_run: bool) -> str:
     name = change.target.name
     if change.kind == "foreign":
         return (
-            f"skill {name}: {change.target} holds another skill of this name and was left alone. If it is the published "
-            f"{name}, its memories can be taken over: mia memory import --format mia-skill "
+            f"skill {name}: {change.target} holds another skill of this name and was left alone. If it is the "
+            f"published {name}, its memories can be taken over: mia memory import --format mia-skill "
             f"{change.target}/memory/memory.jsonl; then remove that folder and run this again"
         )
     verb = {"create": "copied to", "update": "updated in", "none": "is already in"}[change.kind]
@@ -150,6 +150,5 @@ def left_out(manifest: Manifest, launch: Launch) -> list[str]:
     if not here:
         return []
     flags = " ".join(f"--env {name}" for name in here)
-    return [
-        f"Set in this shell only, so the server will not see it: add {flags}, or use {launch.env['MIA_HOME']}/config.toml"
-    ]
+    file = f"{launch.env['MIA_HOME']}/config.toml"
+    return [f"Set in this shell only, so the server will not see it: add {flags}, or use {file}"]

@@ -1,4 +1,4 @@
-"""Set or remove one entry of a JSON, JSONC or JSON5 text. Everything else - comments, order, spacing - stays as it is."""
+"""Set or remove one entry of a JSON, JSONC or JSON5 text. All else - comments, order, spacing - stays as it is."""
 
 import copy
 import json
