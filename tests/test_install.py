@@ -71,7 +71,7 @@ def test_a_fresh_home_gets_an_entry_that_names_the_interpreter_and_the_home_of_t
     made = entry(host, path)
     assert made["command"] == sys.executable
     assert made["args"] == ["-P", "-m", "mcp_server"]
-    assert made["env"] == {"MIA_HOME": str(home / ".local/share/mia")}
+    assert made["env"] == {**HOSTS[host].env, "MIA_HOME": str(home / ".local/share/mia")}
     assert json.loads(path.read_text(encoding="utf-8"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not path.with_name(path.name + BACKUP).exists()
@@ -196,13 +196,14 @@ def test_a_linked_configuration_stays_a_link(home: Path) -> None:
 
 
 def test_a_newer_installation_updates_the_entry_and_keeps_what_the_user_added_to_it(home: Path) -> None:
-    old = {"command": "/old/python", "args": ["-m", "x"], "requestTimeoutMs": 90000, "env": {"MIA_SEARCH__WEB": "ddgs"}}
+    kept = {"MIA_SEARCH__WEB": "ddgs", "MIA_SERVER__PROMPTS": "true"}
+    old = {"command": "/old/python", "args": ["-m", "x"], "requestTimeoutMs": 90000, "env": kept}
     path = config_of("openclaw", home, json.dumps({"mcp": {"servers": {"mia": old}}}))
     mia("install", "openclaw")
     made = entry("openclaw", path)
     assert made["command"] == sys.executable
     assert made["requestTimeoutMs"] == 90000
-    assert made["env"] == {"MIA_SEARCH__WEB": "ddgs", "MIA_HOME": str(home / ".local/share/mia")}
+    assert made["env"] == {**HOSTS["openclaw"].env, **kept, "MIA_HOME": str(home / ".local/share/mia")}
 
 
 def test_another_file_can_be_named_and_then_no_skills_are_copied(home: Path, tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ class Host:
     """Keys above the server's entry."""
     fixed: Mapping[str, Json]
     """What an entry says in this host beside command, args and env."""
+    env: Mapping[str, str]
+    """Variables that suit this host; what the user wrote in their place counts more."""
     skills: Callable[[Place], Path] | None
     """Folder for skills that all sessions see, where the host knows skills."""
     after: str
@@ -66,7 +68,7 @@ class Host:
         """The entry to write. Keys and variables that the user added to an older one stay."""
         kept = dict(existing) if isinstance(existing, dict) else {}
         env = kept.get("env")
-        merged: dict[str, Json] = {**(env if isinstance(env, dict) else {}), **launch.env}
+        merged: dict[str, Json] = {**self.env, **(env if isinstance(env, dict) else {}), **launch.env}
         for remote in ("url", "transport", "headers"):
             kept.pop(remote, None)
         return kept | dict(self.fixed) | {"command": launch.command, "args": list(launch.args), "env": merged}
@@ -85,6 +87,8 @@ HOSTS: Mapping[str, Host] = {
             config=lambda place: place.folder("OPENCLAW_CONFIG_PATH", openclaw_state(place) / "openclaw.json"),
             servers=("mcp", "servers"),
             fixed={},
+            # Each costs the model two tools there, and OpenClaw shows neither.
+            env={"MIA_SERVER__PROMPTS": "false", "MIA_SERVER__RESOURCES": "false"},
             skills=lambda place: openclaw_state(place) / "skills",
             after="Check with: openclaw mcp probe mia; openclaw skills info mia. Then start a new session.",
         ),
@@ -94,6 +98,7 @@ HOSTS: Mapping[str, Host] = {
             config=lambda place: place.folder("CLAUDE_CONFIG_DIR", place.home) / ".claude.json",
             servers=("mcpServers",),
             fixed={"type": "stdio"},
+            env={},
             skills=lambda place: place.folder("CLAUDE_CONFIG_DIR", place.home / ".claude") / "skills",
             after="Check with: claude mcp list. Sessions that are open see it after a restart.",
         ),
@@ -103,6 +108,7 @@ HOSTS: Mapping[str, Host] = {
             config=lambda place: place.application_data / "Claude" / "claude_desktop_config.json",
             servers=("mcpServers",),
             fixed={},
+            env={},
             skills=None,
             after="Quit Claude Desktop wholly and start it again.",
         ),
@@ -112,6 +118,7 @@ HOSTS: Mapping[str, Host] = {
             config=lambda place: place.home / ".cursor" / "mcp.json",
             servers=("mcpServers",),
             fixed={},
+            env={},
             skills=None,
             after="Open Settings > MCP in Cursor and switch mia on.",
         ),
@@ -121,6 +128,7 @@ HOSTS: Mapping[str, Host] = {
             config=lambda place: place.application_data / "Code" / "User" / "mcp.json",
             servers=("servers",),
             fixed={"type": "stdio"},
+            env={},
             skills=None,
             after='Run "MCP: List Servers" in VS Code and start mia.',
         ),
