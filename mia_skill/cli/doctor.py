@@ -2,10 +2,10 @@
 
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import sys
 from pathlib import Path
-from typing import Literal
 
 import anyio
 import click
@@ -13,7 +13,10 @@ import click
 from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag
 from mia_skill.core.config import EndpointConfig, MiaConfig, Role
 from mia_skill.core.errors import MiaError
-from mia_skill.core.types import Value
+from mia_skill.core.legacy import explain
+from mia_skill.install.finding import Finding
+from mia_skill.install.hosts import Place
+from mia_skill.install.inside import check_hosts
 
 __all__ = ["Finding", "doctor", "examine"]
 
@@ -21,21 +24,14 @@ EXTRAS = {"web": "ddgs", "serve": "vllm", "train": "verl", "rl": "torch", "flash
 ROLES: tuple[Role, ...] = ("manager", "planner", "executor", "judge", "router")
 
 
-class Finding(Value):
-    """One thing looked at."""
-
-    part: str
-    state: Literal["ok", "off", "problem"]
-    """"off" is fine: it is simply not configured."""
-    detail: str
-    fix: str = ""
-
-
 @click.command()
 @json_flag
 @click.pass_obj
 def doctor(settings: Settings, json_: bool) -> None:
-    """Check interpreter, packages, bank, search and endpoints. Exit code 3 when something must be mended."""
+    """Check interpreter, packages, bank, search, endpoints and hosts. Exit code 3 when something must be mended.
+
+    Each host that has mia is tried as it would start the server: with almost no environment, in another folder.
+    """
     found = examine(settings.load())
     if json_:
         click.echo(as_json({"findings": [one.model_dump() for one in found]}))
@@ -51,13 +47,31 @@ def doctor(settings: Settings, json_: bool) -> None:
 
 def examine(config: MiaConfig) -> list[Finding]:
     """Everything, in the order in which it should be mended."""
-    return [python(), faiss_build(), *extras(), bank(config), *search(config), *anyio.run(endpoints, config)]
+    place = Place(home=Path.home(), platform=sys.platform, environment=os.environ)
+    here = [python(), environment(), *old_names(), faiss_build(), *extras(), bank(config)]
+    return [*here, *search(config), *anyio.run(endpoints, config), *check_hosts(place)]
 
 
 def python() -> Finding:
     """The interpreter and this package."""
     where = f"{platform.python_version()} at {sys.executable}, mia-skill {_version('mia-skill')}, mcp {_version('mcp')}"
     return Finding(part="python", state="ok", detail=where)
+
+
+def environment() -> Finding:
+    """Which settings this process was given; a host passes only what its entry says."""
+    seen = sorted(name for name in os.environ if name.startswith("MIA_") and os.environ[name])
+    if unfilled := [name for name in seen if os.environ[name].startswith("${")]:
+        fix = "give them a value in the host's entry, or take them out"
+        return Finding(part="variables", state="problem", detail=f"{', '.join(unfilled)}: not filled in", fix=fix)
+    return Finding(part="variables", state="ok" if seen else "off", detail=", ".join(seen) or "no MIA_* is set")
+
+
+def old_names() -> list[Finding]:
+    """Variables of the published skills, and what becomes of them."""
+    return [
+        Finding(part="old name", state="ok", detail=f"{name}: {what}") for name, what in explain(os.environ).items()
+    ]
 
 
 def faiss_build() -> Finding:

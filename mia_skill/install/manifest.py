@@ -103,7 +103,7 @@ def build_manifest(pyproject: Path, version: str, listing: Sequence[Mapping[str,
         entrypoints={
             "mcp": EntryPoint(command="mia-mcp", module="mcp_server", transport="stdio"),
             "http": EntryPoint(command="mia-mcp", args=("--http",), module="mcp_server", transport="streamable-http"),
-            "cli": EntryPoint(command="mia", module="mia_skill.cli.main"),
+            "cli": EntryPoint(command="mia", module="mia_skill.cli"),
         },
         env=variables(),
         tools=tuple(tool_entry(one) for one in listing),
