@@ -29,6 +29,7 @@ check: $(STAMP)  ## Lint, formatting, types, import floors
 	@$(BIN)/ruff format --check $(LINT)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/mia manifest --check
 
 fix: $(STAMP)  ## Mend lint and formatting
 	@$(BIN)/ruff check --fix $(LINT)
