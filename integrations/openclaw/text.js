@@ -8,6 +8,7 @@ const SHORTEST_QUESTION = 12;
 const SHORTEST_LINE = 16; // a recalled line shorter than this is too common to be told apart
 const FENCE = /<mia-memory-([0-9a-f]+)>[\s\S]*?<\/mia-memory-\1>/g;
 const OURS = /(?:^|[_:])(memory_[a-z]+|plan|replan|judge)$/;
+const INTERNAL = "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>";
 const WRAPPERS = new Set(["tool_call", "tool_search", "tool_describe"]);
 
 const SECRETS = [
@@ -80,7 +81,7 @@ function bare(line) {
 /** The turn's last run as `memory_store` takes it. `stored`: the agent has kept it itself. */
 export function runOf(messages, known) {
   const clean = (text, most) => redact(withoutRecalled(text, known.memories)).trim().slice(0, most);
-  const turn = messages.slice(messages.map((one) => one?.role).lastIndexOf("user") + 1);
+  const turn = messages.slice(beginning(messages, known.question) + 1);
   const calls = new Map();
   const steps = [];
   let answer = "";
@@ -104,6 +105,13 @@ export function runOf(messages, known) {
     }
   }
   return { question: known.question, answer: clean(answer, LONGEST_ANSWER), plan: clean(plan, LONGEST_ANSWER), steps, stored };
+}
+
+/** Where the turn's request stands. OpenClaw adds user messages of its own after it, so the last one need not be it. */
+function beginning(messages, asking) {
+  const users = messages.map((one, at) => [one?.role === "user" ? redact(strip(texts(one.content))) : "", at]);
+  const holding = users.filter(([text]) => text.includes(asking.slice(0, 200)));
+  return holding.at(-1)?.[1] ?? messages.findLastIndex((one) => one?.role === "user" && !texts(one.content).startsWith(INTERNAL));
 }
 
 /** Tool calls of an assistant message, unwrapped from OpenClaw's `tool_call`. Ours but `search` are no evidence. */

@@ -91,6 +91,14 @@ test("a run is the last turn: other tools and search are steps, our own tools ar
   ]);
 });
 
+test("messages that the host adds in the user's name do not begin a turn", () => {
+  const added = { role: "user", content: [{ type: "text", text: "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>\nnone" }] };
+  for (const asked of [KNOWN.question, "the same, told in other words"]) {
+    const turn = [{ role: "user", content: asked }, call("1", "read", { path: "x" }), added, result("1", "text"), added, said("a")];
+    assert.equal(runOf(turn, KNOWN).steps.length, 1);
+  }
+});
+
 test("recalled text is never part of what is stored", () => {
   const block = recallBlock([MEMORY], "ab12", 6000);
   const messages = [
