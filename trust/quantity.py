@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from trust.lexicon import MONTHS, NUMBER_WORDS
+from trust.lexicon import MONTHS, NUMBER_WORDS, STOP
 
 __all__ = ["Date", "Quantity", "dates", "quantities", "same_date", "same_quantity"]
 
@@ -48,6 +48,7 @@ DATE = re.compile(
     r"|(?<![\d.,$€£-])(?P<y6>1[0-9]\d\d|20\d\d)(?![\d%]|[.,]\d|\s?(?:km|kilomet|met|miles|feet|people|inhabitants|men|women))s?\b",
     re.IGNORECASE,
 )
+RANGE = re.compile(r"\s*(?:to|and|-|–|—|bis|à|a)\s*", re.IGNORECASE)
 CLOSE = 0.005
 """Relative difference up to which two measures are the same: conversions and rounding."""
 
@@ -85,8 +86,22 @@ def quantities(text: str) -> tuple[Quantity, ...]:
     for match in NUMBER.finditer(text):
         start, end = match.start("num"), match.end("num")
         if not any(low <= start < high for low, high in taken):
-            found.append(_quantity(match, start, end))
-    return tuple(found)
+            found.append((match, _quantity(match, start, end)))
+    return tuple(_with_scale(text, found, place) for place in range(len(found)))
+
+
+def _with_scale(text: str, found: list[tuple[re.Match[str], Quantity]], place: int) -> Quantity:
+    """The number, with the scale and unit of the next one when both share them: "from 3.2 to 4.7 million"."""
+    match, one = found[place]
+    if place + 1 == len(found) or match["scale"] or one.dimension:
+        return one
+    following, other = found[place + 1]
+    if not RANGE.fullmatch(text[one.end : following.start("cur") if following["cur"] else other.start]):
+        return one
+    scale = SCALES.get((following["scale"] or "").casefold(), 1.0)
+    factor = other.value / other.raw if other.raw else 1.0
+    raw = one.raw * scale
+    return Quantity(raw * factor, other.dimension, other.noun, one.start, one.end, raw)
 
 
 def dates(text: str) -> tuple[Date, ...]:
@@ -122,6 +137,7 @@ def _quantity(match: re.Match[str], start: int, end: int) -> Quantity:
     raw = _number(match["num"].casefold())
     scale = (match["scale"] or "").casefold()
     raw *= SCALES.get(scale, 1.0)
+    end = match.end("scale") if scale else end
     raw = -raw if match["sign"] else raw
     unit = (match["unit"] or "").casefold()
     if match["cur"]:
@@ -131,7 +147,7 @@ def _quantity(match: re.Match[str], start: int, end: int) -> Quantity:
     if unit in UNITS:
         dimension, factor = UNITS[unit]
         return Quantity(raw * factor, dimension, "", start, match.end("unit"), raw)
-    return Quantity(raw, "", unit, start, match.end("scale") if scale else end, raw)
+    return Quantity(raw, "", "" if unit in STOP else unit, start, end, raw)
 
 
 @lru_cache(maxsize=4096)

@@ -119,7 +119,7 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "address", "high",
         r"\bas an? (?:ai|llm|(?:ai |large )?language model|assistant|agent)\b,?\s*(?:\w+\s+)?you\s+(?:\w+\s+)?(?:must|should|have to|need to|"
-        r"are (?:required|instructed|ordered|obliged)|will|shall)\b|\bif you(?:.re| are) an? (?:ai|llm|language model|ai assistant|bot|agent)\b",
+        r"are (?:required|instructed|ordered|obliged)|will|shall)\b|\bif you(?:.re| are) an? (?:ai|llm|language model|ai assistant|bot|agent)\b[^.\n]{0,40}[,:]\s*(?:please\s+|then\s+|you\s+)?\w+",
         "ai", "llm", "model", "assistant", "agent", "bot",
     ),
     _rule(
@@ -191,8 +191,8 @@ RULES: tuple[Rule, ...] = (
         "judge_order", "high",
         r"\b(?:as|dear|to|for|note to|attention)\s+(?:the\s+|a\s+|any\s+)?(?:judges?|graders?|evaluators?|reviewers?|area chair|arbiter|verifiers?)\b"
         r"[^.\n]{0,60}\b(?:must|should|output|answer|reply|respond|give|score|mark|accept|return|print|approve|rate|say)\b|"
-        r"\b(?:judges?|graders?|evaluators?|reviewers?|arbiter|verifier)\b[^.\n]{0,12}\b(?:must|should|have to|please|shall)\b[^.\n]{0,40}\b(?:output|answer|"
-        r"reply|respond|give|score|mark|accept|return|print|approve|rate|say|correct)\b|\b(?:mark|grade|score|rate|judge|classify|label) (?:this|"
+        r"\b(?:judges?|graders?|evaluators?|reviewers?|arbiter|verifier)\b[^.\n]{0,12}\b(?:must|should|have to|please|shall)\b[^.\n]{0,20}\b(?:output|answer|"
+        r"reply|respond|give|score|mark|accept|return|print|approve|rate|say)\b[^.\n]{0,30}\b(?:a\b(?!\s+[a-z])|correct|10|full|top|highest|maximum|only)\b|\b(?:mark|grade|score|rate|judge|classify|label) (?:this|"
         r"the|my)(?: \w+)? (?:answer|response|reply|submission|as)\b[^.\n]{0,30}\b(?:correct|a\b|10|full|pass\w*|true|highest|perfect)",
         "judge", "grade", "evaluator", "reviewer", "chair", "arbiter", "verif", "score", "mark", "rate", "classify", "label",
     ),
