@@ -33,7 +33,7 @@ def config(tmp_path: Path, vllm_endpoint: EndpointConfig) -> MiaConfig:
         "search.passage_chars": 400,
         "budget.steps": 4,
     }
-    endpoint = vllm_endpoint.model_dump(exclude={"api_key"}) | {"max_tokens": 200, "temperature": 0.0}
+    endpoint = vllm_endpoint.model_dump(exclude={"api_key"}) | {"max_tokens": 1200, "temperature": 0.0}
     flags |= {f"models.default.{name}": value for name, value in endpoint.items()}
     return load_config(environment={}, flags=flags)
 
@@ -88,7 +88,7 @@ async def test_the_mcp_server_plans_with_the_endpoint_and_not_with_a_brief(confi
             "MIA_MEMORY__EMBEDDER": "hash",
             "MIA_MODELS__DEFAULT__BASE_URL": endpoint.base_url,
             "MIA_MODELS__DEFAULT__MODEL": endpoint.model,
-            "MIA_MODELS__DEFAULT__MAX_TOKENS": "200",
+            "MIA_MODELS__DEFAULT__MAX_TOKENS": "1200",
         },
     )
     async with Client(server) as client:
