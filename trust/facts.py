@@ -20,8 +20,8 @@ from trust.words import terms
 
 __all__ = ["Facts", "Finding", "gather_facts"]
 
-AS_GOOD = 0.8
-"""Another source speaks about the question as well when it holds this share of what the answer's own line does."""
+AS_GOOD = 0.5
+"""Another source is about the question too when a line of it holds this share of what the answer's own line does."""
 DIRECT = 0.5
 """Share of the question in one line from which on other sources about it are expected to say the same."""
 
