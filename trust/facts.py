@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mia_skill.core.verdict import Case, Check, Injection
+from mia_skill.core.verdict import Case, Check, CheckState, Injection
 from trust.checks import check_claim
 from trust.claims import Statement, statements
 from trust.compare import check_choice
+from trust.conflict import altered_copies
 from trust.guard import scan, scan_answer, strip_spans
 from trust.items import Gathered, Item, collect
 from trust.process import Signal, signals
@@ -19,6 +20,11 @@ from trust.words import terms
 
 __all__ = ["Facts", "Finding", "gather_facts"]
 
+AS_GOOD = 0.5
+"""Another source is about the question too when a line of it holds this share of what the answer's own line does."""
+DIRECT = 0.5
+"""Share of the question in one line from which on other sources about it are expected to say the same."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -29,6 +35,10 @@ class Finding:
     checks: tuple[Check, ...]
     voices: int
     """Independent sources it stands in."""
+    silent: int = 0
+    """Independent sources that speak about the question as well as these do, and do not state it."""
+    altered: tuple[int, ...] = ()
+    """Lines of other sources that are the same sentence with another value."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +85,22 @@ def gather_facts(case: Case) -> Facts:
     ground = Ground(look(clean, wanted), asked)
     groups = clusters(clean)
     findings = tuple(_find(ground, groups, one) for one in claims)
-    checks: tuple[Check, ...] = ()
+    checks = _case_checks(gathered)
     if asked.kind is Kind.CHOICE and claims:
-        checks = (check_choice(ground.scene, asked, answer),)
+        checks = (*checks, check_choice(ground.scene, asked, answer))
     verbatim = bool(answer.strip()) and any(answer.strip() in item.text for item in clean)
     declined = is_refusal(case.answer) or (is_question(case.answer) and not verbatim)
     return Facts(
         case, asked, gathered, clean, (*talk, *flagged), ground, groups, findings, checks,
         signals(case.question, case.steps, case.answer) if case.steps else (), declined,
     )  # fmt: skip
+
+
+def _case_checks(gathered: Gathered) -> tuple[Check, ...]:
+    if not gathered.clashing:
+        return ()
+    detail = f"{len(gathered.clashing)} id(s) stand for two different texts; both are read"
+    return (Check(name="contradicting_ids", state=CheckState.FAIL, detail=detail),)
 
 
 def _title(item: Item) -> Sequence[Injection]:
@@ -98,5 +115,11 @@ def _find(ground: Ground, groups: Sequence[int], claim: Statement) -> Finding:
     if standing.place < 0:
         return Finding(claim, standing, (), 0)
     line = ground.scene.lines[standing.place]
-    voices = len({groups[ground.scene.lines[place].item] for place in standing.places})
-    return Finding(claim, standing, check_claim(ground.scene, line, claim), voices)
+    held = {groups[ground.scene.lines[place].item] for place in standing.places}
+    checks = check_claim(ground.scene, line, claim)
+    best = ground.near[standing.place]
+    about = {
+        groups[one.item] for place, one in enumerate(ground.scene.lines) if ground.near[place] >= AS_GOOD * best > 0
+    }
+    silent = len(about - held) if best >= DIRECT else 0
+    return Finding(claim, standing, checks, len(held), silent, altered_copies(ground, claim, standing))
