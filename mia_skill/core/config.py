@@ -123,7 +123,13 @@ class SearchConfig(Section):
     """Where `search` looks."""
 
     corpus: tuple[Path, ...] = ()
-    """jsonl files of `{id, title, text}`, searched together."""
+    """jsonl files of `{id, title, text}`, searched together; or one folder that `mia corpus build` made."""
+    corpus_url: str | None = None
+    """A `/retrieve` service (`mia corpus serve`, or Search-R1's) that is asked instead of local files."""
+    corpus_key: SecretStr | None = None
+    """Bearer token for `corpus_url`."""
+    rerank: Literal["none", "links"] = "none"
+    """ "links" reads the first hits again and lifts the pages that they and the question name."""
     k: int = Field(default=5, ge=1, le=50)
     dense: bool = True
     """Add embeddings to BM25 (better recall; the first opening of a corpus embeds it, about 25 passages a second)."""
