@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -23,7 +24,7 @@ from retrieval.search import checked, reciprocal_rank_fusion
 from retrieval.store import DiskStore, MemoryStore, PassageStore
 from retrieval.vectors import Embedder
 
-__all__ = ["Corpus", "How"]
+__all__ = ["Corpus", "How", "Ranking"]
 
 How = Literal["fused", "bm25", "dense"]
 SAME_VECTOR = 0.999
@@ -165,6 +166,25 @@ class Corpus:
         depth = max(k, DEPTH)
         nearest = self._dense.rank_many(queries, depth)
         return [fused(self._lexical.rank(query, depth), near)[:k] for query, near in zip(queries, nearest, strict=True)]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One way of searching a corpus, as a service wants it."""
+
+    corpus: Corpus
+    how: How = "fused"
+
+    def __len__(self) -> int:
+        return len(self.corpus)
+
+    def rank_many(self, queries: Sequence[str], k: int, /) -> list[list[tuple[int, float]]]:
+        """See `Corpus.rank_many`."""
+        return self.corpus.rank_many(queries, k, self.how)
+
+    def fragment(self, place: int) -> bytes:
+        """See `Corpus.fragment`."""
+        return self.corpus.fragment(place)
 
 
 def fused(*rankings: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:

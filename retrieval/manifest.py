@@ -70,7 +70,7 @@ class Manifest(Value):
     layout: Layout | None
     """Of the vectors; None: words only."""
     files: tuple[Mark, ...]
-    versions: dict[str, str] = {}
+    versions: dict[str, str]
 
     def check(self, folder: Path, how: Literal["usual", "whole"] = "usual") -> None:
         """Is everything there as it was written, and the sources as they were read? Sizes always; "usual" reads the
