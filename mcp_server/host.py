@@ -24,7 +24,7 @@ from mia_skill.core.prompts import load_prompt
 from mia_skill.core.types import Modality, Question
 from mia_skill.core.verdict import Case
 from trust.evidence import examine
-from trust.panel import JudgeForm, check_lines, shown_evidence
+from trust.panel import JudgeForm, judge_brief
 
 if TYPE_CHECKING:
     from mia_skill.app import Mia
@@ -80,13 +80,9 @@ async def ask_judge(
 async def judge_request(case: Case, *, mark: str) -> tuple[Message, ...]:
     """What a borrowed judge is to read: all three reviews in one turn. Renders alike for the same case and mark."""
     examined = await anyio.to_thread.run_sync(examine, case)
-    text = load_prompt("judge_sample").render(
-        question=case.question,
-        answer=case.answer,
-        evidence=shown_evidence(case, mark=mark),
-        checks="\n".join(f"- {line}" for line in check_lines(examined)) or "- nothing unusual",
-        **{name: load_prompt(f"reviewer_{name}").text.strip() for name in JudgeForm.model_fields},
-    )
+    brief = judge_brief(case, examined, mark=mark)
+    checks = "\n".join(f"- {line}" for line in brief.checks)
+    text = load_prompt("judge_sample").render(data=brief.data, checks=checks)
     return (Message(role="user", content=text),)
 
 

@@ -50,7 +50,7 @@ def serve(
 @json_flag
 @click.pass_obj
 def demo(settings: Settings, questions: int, size: int, seed: int, quiet: bool, verbose: bool, json_: bool) -> None:
-    """A small host agent works through a stream of questions twice: without memory, then with it.
+    """A small host agent works through a stream of questions: without memory, with it, and with a user's feedback.
 
     The server runs as a separate process; the agent is a real MCP client and knows only what the tools return. With
     a model endpoint configured, its planner and judge are used; without one the agent completes briefs itself.

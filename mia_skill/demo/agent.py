@@ -31,6 +31,9 @@ STEP = re.compile(
 )
 LABEL = re.compile(r"\[(?:name|found) \d+\]")
 
+ENOUGH = 0.6
+"""Share of the question's words that the way to an answer must cover."""
+
 Search = Callable[[str], Awaitable[tuple[Passage, ...]]]
 
 
@@ -51,14 +54,17 @@ class Work:
     search: Search
     limit: int = 10
     notes: list[Note] = field(default_factory=list)
+    read: dict[str, tuple[Passage, ...]] = field(default_factory=dict, repr=False)
     answer: str = ""
     why: str = ""
 
     async def look(self, query: str, thought: str = "") -> tuple[Passage, ...]:
-        """Search once, if the limit allows."""
-        if len(self.notes) >= self.limit or any(note.query == query for note in self.notes):
+        """Search once, if the limit allows; what was searched before is read again for nothing."""
+        if query in self.read:
+            return self.read[query]
+        if len(self.notes) >= self.limit:
             return ()
-        passages = await self.search(query)
+        passages = self.read[query] = await self.search(query)
         self.notes.append(Note(query, tuple(passage.id for passage in passages), thought))
         return passages
 
@@ -102,30 +108,29 @@ class Explorer:
                 work.answer, work.why = found.value, found.sentence
 
     async def chase(self, start: str, kind: str, limit: int) -> Link | None:
-        """Best first over names, until one path covers the whole question or the limit is reached."""
-        work = self.work
-        items = question_items(work.question)
+        """Best first over names, until one path covers the whole question or the limit is reached. A path that covers
+        too little of it is no answer."""
+        items = question_items(self.work.question)
         frontier = [Lead(0.0, start)]
-        seen = {start}
-        best: tuple[float, Link] | None = None
-        first = len(work.notes)
-        while frontier and len(work.notes) - first < limit:
+        followed: dict[str, int] = {start: 0}
+        best: tuple[float, frozenset[str], Link] | None = None
+        first = len(self.work.notes)
+        while frontier and len(self.work.notes) - first < limit:
             lead = heappop(frontier)
             missing = [word for word in items if word not in lead.covered]
-            passages = await work.look(
-                f"{lead.name} {' '.join(missing or items)}".strip(), f"follow {lead.name}: {lead.sentence}"
-            )
+            query = f"{lead.name} {' '.join(missing or items)}".strip()
+            passages = await self.work.look(query, f"follow {lead.name}: {lead.sentence}")
             for link in links(passages, lead.name, items, "name" if kind == "name" else "any"):
                 gained = lead.covered | link.covered
                 score = len(gained) + 0.5 * link.own_page + 0.2 * link.literal - 0.1 * lead.depth
-                if fits(link.value, kind) and link.covered - lead.covered and (best is None or score > best[0]):
-                    best = (score, link)
-                if not link.value[0].isdigit() and link.value not in seen:
-                    seen.add(link.value)
+                if fits(link.value, kind) and gained > lead.covered and (best is None or score > best[0]):
+                    best = (score, gained, link)
+                if not link.value[0].isdigit() and len(gained) > followed.get(link.value, -1):
+                    followed[link.value] = len(gained)
                     heappush(frontier, Lead(-score, link.value, gained, lead.depth + 1, link.sentence))
-            if best is not None and best[0] >= len(items):
+            if best is not None and len(best[1]) == len(items):
                 break
-        return best[1] if best else None
+        return best[2] if best is not None and len(best[1]) >= ENOUGH * len(items) else None
 
     async def compare(self, one: str, other: str, smaller: bool) -> None:
         """Look both up and compare their numbers."""
@@ -160,6 +165,7 @@ async def follow(work: Work, workflows: Sequence[Sequence[str]]) -> bool:
     alike = [steps for steps in parsed if shape(steps) == shape(parsed[0])]
     if not alike or shape(alike[0]) is None:
         return False
+    reading: Reading | None = None
     for position, parts in enumerate(zip(*alike, strict=True)):
         own = [part for part in parts if part is not None]
         labels = LABEL.findall(own[0]["purpose"])
@@ -169,11 +175,15 @@ async def follow(work: Work, workflows: Sequence[Sequence[str]]) -> bool:
         passages = await work.look(" ".join(query.split()), f"workflow step {position + 1}")
         target = f"[{own[0]['output'].strip('[]')}]"
         wordings = list(dict.fromkeys(part["wording"] for part in own if part["wording"]))
-        reading = read_step(passages, wordings, known, target, known[labels[0]] if labels else "", work.kind)
+        reading = read_step(
+            passages, wordings, known, target, known[labels[0]] if labels else "", work.kind, work.question
+        )
         if reading is None:
             return False
         known[target] = reading.value
-        work.answer, work.why = reading.value, reading.sentence
+    if reading is None:
+        return False
+    work.answer, work.why = reading.value, reading.sentence
     return True
 
 
@@ -185,14 +195,20 @@ def shape(steps: Sequence[re.Match[str] | None]) -> tuple[tuple[str, str], ...] 
 
 
 def read_step(
-    passages: Sequence[Passage], wordings: Sequence[str], known: dict[str, str], target: str, subject: str, kind: str
+    passages: Sequence[Passage],
+    wordings: Sequence[str],
+    known: dict[str, str],
+    target: str,
+    subject: str,
+    kind: str,
+    question: str,
 ) -> Reading | None:
     """What a step looked for: by a remembered wording, else by words that mean the same on the subject's own page."""
     for wording in wordings:
         exact = by_wording(passages, wording, known, target)
         if exact is not None and (not subject or about(exact, passages, subject)):
             return exact
-    wanted = cues(" ".join(wordings))
+    wanted = cues(" ".join(wordings)) & cues(question)
     asked = kind if target == "[the answer]" else "name"
     return best_reading(passages, subject, wanted, asked, [name for name in known.values() if name != subject])
 

@@ -1,6 +1,6 @@
 """The demo's host: plays one question through the tools, as an agent with a language model would."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,12 @@ from mia_skill.demo.reader import asked_kind, question_items
 __all__ = ["Host", "Solved", "ToolFailure"]
 
 EXPLORE = ["search the whole question", "follow the names found there, best first"]
-SEARCHES = 10
+SEARCHES = 8
 """Limit of searches for one question, whatever the plan."""
+
+
+User = Callable[[str], bool]
+"""Says whether an answer was right."""
 
 
 class ToolFailure(MiaError):
@@ -35,7 +39,8 @@ class Solved:
     from_memory: bool = False
     """The answer came by following a remembered workflow."""
     replanned: bool = False
-    stored: bool = False
+    unit: str = ""
+    """Id of the memory that now holds this run."""
     told: list[str] = field(default_factory=list)
     """What to show, in the order in which it happened."""
 
@@ -47,8 +52,9 @@ class Host:
     client: Client
     with_memory: bool
 
-    async def solve(self, question: str) -> Solved:
-        """Retrieve, plan, search, replan when evidence is missing, judge, store."""
+    async def solve(self, question: str, user: User | None = None) -> Solved:
+        """Retrieve, plan, search, judge, replan once when the evidence does not bear the answer out, store. A `user`
+        says afterwards whether the answer was right, and the memory is told."""
         done = Solved()
         work = Work(question=question, search=self.search, limit=SEARCHES)
         workflows = await self.recall(question, done) if self.with_memory else []
@@ -58,13 +64,21 @@ class Host:
         else:
             done.from_memory = await follow(work, [plan, *workflows[1:]])
         done.told.append(f"search x{len(work.notes)}: {work.answer or 'no answer yet'}")
+        await self.judge(work, done)
         if await self.replan(work, plan, done):
+            plan, done.from_memory = EXPLORE, False
+            work.answer = ""
+            work.limit += SEARCHES
             await Explorer(work).run()
+            await self.judge(work, done)
         done.answer, done.why = work.answer, work.why
         done.queries = [note.query for note in work.notes]
-        await self.judge(work, done)
         if self.with_memory and work.notes:
             await self.store(work, plan, done)
+            if user is not None and done.unit:
+                good = user(done.answer)
+                await self.call("memory_feedback", id=done.unit, good=good)
+                done.told.append(f"memory_feedback: {'good' if good else 'bad'}")
         return done
 
     async def recall(self, question: str, done: Solved) -> list[list[str]]:
@@ -91,12 +105,9 @@ class Host:
         asked["answer"] = work.answer
         got = await self.call("replan", **asked)
         if got["status"] == "brief":
-            need = not work.answer and plan != EXPLORE
-            form = {
-                "need_replan": need,
-                "reason": "nothing found yet" if need else "",
-                "steps": EXPLORE if need else [],
-            }
+            need = done.verdict in ("incorrect", "not_attempted") and plan != EXPLORE
+            reason = f"the remembered way did not bear out: judged {done.verdict}" if need else ""
+            form = {"need_replan": need, "reason": reason, "steps": EXPLORE if need else []}
             got = await self.call("replan", **asked, form=form)
         done.replanned = bool(got.get("need_replan"))
         if done.replanned:
@@ -121,7 +132,7 @@ class Host:
             plan=numbered(plan),
             memory_ids=done.memories,
         )
-        done.stored = bool(got.get("ids"))
+        done.unit = next(iter(got.get("ids", [])), "")
         merged = " (merged into an older one)" if got.get("merged") else ""
         done.told.append(f"memory_store: {got.get('outcome', 'nothing kept')}{merged}")
 

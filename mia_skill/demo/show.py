@@ -1,4 +1,4 @@
-"""What the demo prints: each question as it is played, then a table of both passes."""
+"""What the demo prints: each question as it is played, then a table of all passes."""
 
 from dataclasses import dataclass, field
 
@@ -43,7 +43,7 @@ class Show:
 
 
 def table(result: DemoResult) -> Table:
-    """Both passes side by side."""
+    """The passes side by side."""
     shown = Table(title=f"{result.passes[0].questions} questions over {result.pages} pages, seed {result.seed}")
     shown.add_column("")
     for one in result.passes:

@@ -1,20 +1,24 @@
-"""The stage: a seeded world, a server in its own process, a real MCP client, and the stream of questions, twice."""
+"""The stage: a seeded world, a server in its own process, a real MCP client, and the stream of questions."""
 
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
 from mcp import Client, StdioServerParameters
-from retrieval.world import WorldQuestion, build_world, grade
 
 from mia_skill.core.types import Value
 from mia_skill.demo.host import Host, Solved
+from retrieval.world import WorldQuestion, build_world, grade
 
 __all__ = ["DemoResult", "Pass", "run_demo"]
+
+PASSES = ("without memory", "with memory", "with memory and feedback")
+"""In the second pass runs are kept as the server judges them; in the third a user says afterwards what was right."""
 
 Watch = Callable[[str, int, WorldQuestion, Solved, bool], None]
 """Told after each question: the pass, its number, the question, what was done, whether the answer is right."""
@@ -37,7 +41,7 @@ class Pass(Value):
 
 
 class DemoResult(Value):
-    """Both passes over the same stream."""
+    """All passes over the same stream."""
 
     seed: int
     pages: int
@@ -49,7 +53,7 @@ class DemoResult(Value):
 def run_demo(
     environment: Mapping[str, str], *, questions: int, size: int, seed: int, watch: Watch, brain: str = "none"
 ) -> DemoResult:
-    """Both passes; every figure in the result is computed from what the tools returned and the world's gold answers.
+    """All passes; every figure in the result is computed from what the tools returned and the world's gold answers.
 
     `environment` is added to the server's own (model endpoints, say).
     """
@@ -57,10 +61,7 @@ def run_demo(
     stream = pick(world.questions, questions)
     with tempfile.TemporaryDirectory(prefix="mia-demo-") as folder:
         world.write(Path(folder) / "world")
-        passes = [
-            anyio.run(play, name, with_memory, stream, Path(folder), dict(environment), watch)
-            for name, with_memory in (("without memory", False), ("with memory", True))
-        ]
+        passes = [anyio.run(play, name, stream, Path(folder), dict(environment), watch) for name in PASSES]
     return DemoResult(seed=seed, pages=len(world.pages), brain=brain, passes=tuple(passes))
 
 
@@ -69,14 +70,12 @@ def pick(questions: Sequence[WorldQuestion], count: int) -> list[WorldQuestion]:
     shapes: dict[str, list[WorldQuestion]] = {}
     for question in questions:
         shapes.setdefault(question.shape, []).append(question)
-    chosen = sorted(shapes.values(), key=lambda group: (-len(group), group[0].shape))[: max(2, count // 5)]
+    chosen = sorted(shapes.values(), key=lambda group: (-len(group), group[0].shape))[: max(2, count // 10)]
     rounds = [group[turn] for turn in range(max(map(len, chosen))) for group in chosen if turn < len(group)]
     return rounds[:count]
 
 
-async def play(
-    name: str, with_memory: bool, stream: Sequence[WorldQuestion], folder: Path, extra: dict[str, str], watch: Watch
-) -> Pass:
+async def play(name: str, stream: Sequence[WorldQuestion], folder: Path, extra: dict[str, str], watch: Watch) -> Pass:
     """One pass, with a fresh bank and a server process of its own."""
     home = folder / name.replace(" ", "-")
     corpus = folder / "world" / "corpus.jsonl"
@@ -90,9 +89,10 @@ async def play(
     solved: list[Solved] = []
     right: list[bool] = []
     async with Client(server) as client:
-        host = Host(client, with_memory=with_memory)
+        host = Host(client, with_memory=name != PASSES[0])
         for number, question in enumerate(stream, 1):
-            one = await host.solve(question.text)
+            user = partial(grade, question) if name == PASSES[2] else None
+            one = await host.solve(question.text, user)
             solved.append(one)
             right.append(grade(question, one.answer))
             watch(name, number, question, one, right[-1])
@@ -106,6 +106,6 @@ async def play(
         plans_from_memory=sum(one.from_memory for one in solved),
         replans=sum(one.replanned for one in solved),
         judged={label: labels.count(label) for label in sorted(set(labels))},
-        stored=sum(one.stored for one in solved),
+        stored=sum(bool(one.unit) for one in solved),
         seconds=round(time.monotonic() - started, 1),
     )

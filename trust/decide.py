@@ -1,0 +1,129 @@
+"""From what was found to a verdict: fixed rules, stated reasons, abstain in doubt."""
+
+from collections.abc import Sequence
+
+from mia_skill.core.types import Outcome
+from mia_skill.core.verdict import (
+    CheckState,
+    Claim,
+    Label,
+    MemoryAdvice,
+    Quote,
+    Support,
+    Verdict,
+    VerifyNext,
+)  # fmt: skip
+from trust.facts import Facts, Finding
+from trust.question import Kind
+from trust.support import PRESENT
+
+__all__ = ["decide"]
+
+ACCEPT, REJECT = 0.62, 0.38
+UNSAID = 0.15
+"""Taken off for each independent source that speaks about the question and does not state the answer."""
+
+
+def decide(facts: Facts) -> Verdict:
+    """The verdict."""
+    claims = tuple(_claim(facts, number, one) for number, one in enumerate(facts.findings, 1))
+    label, p, reasons = _label(facts, claims)
+    return Verdict(
+        label=label,
+        p_correct=p,
+        reasons=reasons,
+        claims=claims,
+        checks=facts.checks,
+        injections=facts.injections,
+        verify_next=_next(facts, claims, label),
+        memory_advice=_advice(label, p, facts),
+        backend="evidence",
+    )
+
+
+def _label(facts: Facts, claims: Sequence[Claim]) -> tuple[Label, float | None, tuple[str, ...]]:
+    if facts.declined:
+        return Label.NOT_ATTEMPTED, None, ("the answer declines to answer",)
+    if not facts.gathered.items:
+        why = "every tool call failed or came back empty" if facts.case.steps else "no evidence was given"
+        return Label.ABSTAIN, None, (f"{why}: nothing to check the answer against",)
+    if not facts.clean:
+        return Label.ABSTAIN, None, ("every source tries to steer its reader; none of them counts",)
+    if not claims:
+        return Label.ABSTAIN, None, ("the answer holds no claim that could be checked",)
+    p = _estimate(facts, claims)
+    reasons = _reasons(facts, claims)
+    if facts.answer_steers and p > REJECT:
+        return Label.ABSTAIN, p, ("the answer talks to its judge; it is not accepted on that", *reasons)
+    if p >= ACCEPT:
+        return Label.CORRECT, p, reasons
+    if p <= REJECT:
+        return Label.INCORRECT, p, reasons
+    return Label.ABSTAIN, p, ("the evidence does not decide it", *reasons)
+
+
+def _estimate(facts: Facts, claims: Sequence[Claim]) -> float:
+    comparison = next((one.state for one in facts.checks if one.name == "comparison"), None)
+    if comparison is CheckState.OK:
+        return 0.85
+    if comparison is CheckState.FAIL:
+        return 0.15
+    if facts.asked.kind in (Kind.YES_NO, Kind.CHOICE):
+        return 0.5
+    return min(claim.p for claim in claims)
+
+
+def _claim(facts: Facts, number: int, found: Finding) -> Claim:
+    failed = [one for one in found.checks if one.state is CheckState.FAIL]
+    here = found.standing
+    if failed:
+        support, p = Support.CONTRADICTED, 0.15
+    elif here.presence >= PRESENT and found.altered:
+        support, p = Support.CONFLICTING, 0.5
+    elif here.presence >= PRESENT:
+        support, p = Support.SUPPORTED, 0.4 + 0.5 * here.context - UNSAID * max(0, found.silent - found.voices + 1)
+        p = max(p, 0.45)
+    elif here.presence >= 0.4:
+        support, p = Support.PARTIAL, 0.45
+    else:
+        support, p = Support.NOT_FOUND, 0.3
+    claim = found.claim
+    text = f"{claim.text} (asked: {facts.asked.text})" if claim.short else claim.text
+    return Claim(
+        id=f"c{number}", text=text, start=claim.start, end=claim.end, kind=claim.kind, support=support, p=p,
+        quotes=_quotes(facts, found), checks=found.checks,
+    )  # fmt: skip
+
+
+def _quotes(facts: Facts, found: Finding) -> tuple[Quote, ...]:
+    if found.standing.place < 0:
+        return ()
+    line = facts.scene.lines[found.standing.place]
+    item = facts.scene.items[line.item]
+    return (Quote(source_id=item.id, start=line.start, end=line.end, text=item.text[line.start : line.end]),)
+
+
+def _reasons(facts: Facts, claims: Sequence[Claim]) -> tuple[str, ...]:
+    found = [f"{one.id} is {one.support.value.replace('_', ' ')}" for one in claims[:5]]
+    failed = [f"{one.name}: {one.detail}" for claim in claims for one in claim.checks if one.state is CheckState.FAIL]
+    return (*found, *dict.fromkeys(failed), *(f"{one.name}: {one.detail}" for one in facts.checks))
+
+
+def _next(facts: Facts, claims: Sequence[Claim], label: Label) -> tuple[VerifyNext, ...]:
+    if label is Label.CORRECT:
+        return ()
+    if not claims or not facts.gathered.items:
+        return (VerifyNext(query=facts.asked.text[:200], why="nothing was found to check the answer against"),)
+    weakest = sorted(claims, key=lambda one: one.p)[:3]
+    return tuple(
+        VerifyNext(query=one.text[:200], why=f"it is {one.support.value.replace('_', ' ')}", claim_id=one.id)
+        for one in weakest
+    )
+
+
+def _advice(label: Label, p: float | None, facts: Facts) -> MemoryAdvice:
+    outcome = {Label.CORRECT: Outcome.CORRECT, Label.INCORRECT: Outcome.INCORRECT}.get(label)
+    if outcome is None:
+        return MemoryAdvice()
+    trust = round(abs((p or 0.5) - 0.5) * 2, 4)
+    return MemoryAdvice(store="quarantine" if facts.injections else "yes", outcome=outcome, trust=trust)

@@ -1,0 +1,16 @@
+"""Judgment without any model: named checks of an answer against its evidence, and an honest abstain.
+
+Deterministic: the same case gives the same bytes. Supported is not yet right: an answer must stand where the question
+is answered, be of the type that was asked for, and not be contradicted by an independent source.
+"""
+
+from mia_skill.core.verdict import Case, Verdict
+from trust.decide import decide
+from trust.facts import gather_facts
+
+__all__ = ["examine"]
+
+
+def examine(case: Case) -> Verdict:
+    """The verdict of the evidence alone. Never raises on any case; without evidence it abstains or finds no answer."""
+    return decide(gather_facts(case))

@@ -1,0 +1,118 @@
+"""Everything that can be found out about a case without a model, gathered once for whoever decides."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mia_skill.core.verdict import Case, Check, Injection
+from trust.checks import check_claim
+from trust.claims import Statement, statements
+from trust.compare import check_choice
+from trust.conflict import altered_copies
+from trust.guard import scan, scan_answer, strip_spans
+from trust.items import Gathered, Item, collect
+from trust.process import Signal, signals
+from trust.question import Asked, Kind, understand
+from trust.refusal import is_question, is_refusal
+from trust.scene import Scene, look
+from trust.sources import clusters
+from trust.support import Ground, Standing, stand
+from trust.words import terms
+
+__all__ = ["Facts", "Finding", "gather_facts"]
+
+AS_GOOD = 0.8
+"""Another source speaks about the question as well when it holds this share of what the answer's own line does."""
+DIRECT = 0.5
+"""Share of the question in one line from which on other sources about it are expected to say the same."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One claim and what the evidence says of it."""
+
+    claim: Statement
+    standing: Standing
+    checks: tuple[Check, ...]
+    voices: int
+    """Independent sources it stands in."""
+    silent: int = 0
+    """Independent sources that speak about the question as well as these do, and do not state it."""
+    altered: tuple[int, ...] = ()
+    """Lines of other sources that are the same sentence with another value."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that was found."""
+
+    case: Case
+    asked: Asked
+    gathered: Gathered
+    clean: tuple[Item, ...]
+    """Items that may support: those that do not try to steer their reader."""
+    injections: tuple[Injection, ...]
+    ground: Ground
+    groups: tuple[int, ...]
+    """Cluster of each clean item."""
+    findings: tuple[Finding, ...]
+    checks: tuple[Check, ...]
+    signals: tuple[Signal, ...]
+    declined: bool
+    """The answer is none."""
+
+    @property
+    def answer_steers(self) -> bool:
+        """The answer itself talks to its judge."""
+        return any(one.source_id == "answer" for one in self.injections)
+
+    @property
+    def scene(self) -> Scene:
+        """The lines of the clean evidence."""
+        return self.ground.scene
+
+
+def gather_facts(case: Case) -> Facts:
+    """Read the evidence, scan it, cut the answer into claims, and stand each on its best line."""
+    gathered = collect(case)
+    asked = understand(case.question)
+    talk = scan_answer(case.answer[:200_000])
+    answer = strip_spans(case.answer[:200_000], talk)
+    flagged = tuple(one for item in gathered.items for one in (*scan(item.text, item.id), *_title(item)))
+    steering = {one.source_id for one in flagged}
+    clean = tuple(item for item in gathered.items if item.id not in steering)
+    claims = statements(answer, asked)
+    wanted = frozenset(terms(case.question[:2000])) | frozenset(stem for one in claims for stem in one.stems)
+    ground = Ground(look(clean, wanted), asked)
+    groups = clusters(clean)
+    findings = tuple(_find(ground, groups, one) for one in claims)
+    checks: tuple[Check, ...] = ()
+    if asked.kind is Kind.CHOICE and claims:
+        checks = (check_choice(ground.scene, asked, answer),)
+    verbatim = bool(answer.strip()) and any(answer.strip() in item.text for item in clean)
+    declined = is_refusal(case.answer) or (is_question(case.answer) and not verbatim)
+    return Facts(
+        case, asked, gathered, clean, (*talk, *flagged), ground, groups, findings, checks,
+        signals(case.question, case.steps, case.answer) if case.steps else (), declined,
+    )  # fmt: skip
+
+
+def _title(item: Item) -> Sequence[Injection]:
+    """Steering words in a title are reported at the start of its text."""
+    return [
+        one.model_copy(update={"start": 0, "end": 0, "rule": f"title:{one.rule}"}) for one in scan(item.title, item.id)
+    ]
+
+
+def _find(ground: Ground, groups: Sequence[int], claim: Statement) -> Finding:
+    standing = stand(ground, claim)
+    if standing.place < 0:
+        return Finding(claim, standing, (), 0)
+    line = ground.scene.lines[standing.place]
+    held = {groups[ground.scene.lines[place].item] for place in standing.places}
+    checks = check_claim(ground.scene, line, claim)
+    best = ground.near[standing.place]
+    about = {
+        groups[one.item] for place, one in enumerate(ground.scene.lines) if ground.near[place] >= AS_GOOD * best > 0
+    }
+    silent = len(about - held) if best >= DIRECT else 0
+    return Finding(claim, standing, checks, len(held), silent, altered_copies(ground, claim, standing))
