@@ -23,7 +23,7 @@ from retrieval.sources import read_source, source_of
 from retrieval.store import DiskStore, StoreWriter, sort_ids
 from retrieval.vectors import Embedder
 
-__all__ = ["INDEX", "RAW", "Tell", "WORDS", "build_corpus", "embedded_text"]
+__all__ = ["INDEX", "RAW", "WORDS", "Tell", "build_corpus", "embedded_text"]
 
 Tell = Callable[[str, int, int | None], None]
 """Hears the stage, how much of it is done, and of how much if that is known."""

@@ -26,7 +26,7 @@ from retrieval.vectors import Embedder
 
 __all__ = ["Corpus", "How", "Ranking"]
 
-How = Literal["fused", "bm25", "dense"]
+How = Literal["reranked", "fused", "bm25", "dense"]
 SAME_VECTOR = 0.999
 """Cosine of one text embedded twice; float16 costs 0.00001 of it."""
 DEPTH = 100
@@ -133,8 +133,13 @@ class Corpus:
         """
         return await anyio.to_thread.run_sync(partial(self.find, query, k))
 
-    def find(self, query: str, k: int = 5, how: How = "fused") -> tuple[Passage, ...]:
-        """As `search`, in this thread; `how` can ask for one ranking alone.
+    @property
+    def best(self) -> How:
+        """The best way of searching that this corpus has."""
+        return "reranked" if self._reranker is not None else "fused"
+
+    def find(self, query: str, k: int = 5, how: How | None = None) -> tuple[Passage, ...]:
+        """As `search`, in this thread; `how` can ask for another ranking than the best.
 
         Raises:
             InputError: as `search`, or "dense" is asked of a corpus without embeddings.
@@ -150,22 +155,43 @@ class Corpus:
         """The passage at a position as a service sends it: JSON of `{id, contents}`."""
         return self._store.fragment(place)
 
-    def rank_many(self, queries: Sequence[str], k: int, how: How = "fused") -> list[list[tuple[int, float]]]:
+    def rank_many(self, queries: Sequence[str], k: int, how: How | None = None) -> list[list[tuple[int, float]]]:
         """For each checked query the `k` best positions with their scores: one encoding, one vector search for all.
 
         Raises:
             InputError: "dense" is asked of a corpus without embeddings.
             ModelError: the queries could not be embedded.
         """
-        if self._dense is None and how == "dense":
+        match how or self.best:
+            case "bm25":
+                return self._by_words(queries, k)
+            case "dense":
+                return self._by_meaning(queries, k)
+            case "fused":
+                return [ranked[:k] for ranked in self._fused(queries, max(k, DEPTH))]
+            case "reranked":
+                found = self._fused(queries, max(k, DEPTH))
+                return [self._reranked(query, ranked)[:k] for query, ranked in zip(queries, found, strict=True)]
+
+    def _by_words(self, queries: Sequence[str], depth: int) -> list[list[tuple[int, float]]]:
+        return [self._lexical.rank(query, depth) for query in queries]
+
+    def _by_meaning(self, queries: Sequence[str], depth: int) -> list[list[tuple[int, float]]]:
+        if self._dense is None:
             raise InputError("this corpus was opened without embeddings: set search.dense = true")
-        if self._dense is None or how == "bm25":
-            return [self._lexical.rank(query, k) for query in queries]
-        if how == "dense":
-            return self._dense.rank_many(queries, k)
-        depth = max(k, DEPTH)
-        nearest = self._dense.rank_many(queries, depth)
-        return [fused(self._lexical.rank(query, depth), near)[:k] for query, near in zip(queries, nearest, strict=True)]
+        return self._dense.rank_many(queries, depth)
+
+    def _fused(self, queries: Sequence[str], depth: int) -> list[list[tuple[int, float]]]:
+        """All of both rankings: up to twice `depth`."""
+        rankings = [self._by_words(queries, depth)]
+        rankings += [self._by_meaning(queries, depth)] if self._dense is not None else []
+        return [fused(*ranked) for ranked in zip(*rankings, strict=True)]
+
+    def _reranked(self, query: str, ranked: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+        if self._reranker is None:
+            raise InputError("this corpus was opened without a reranker: set search.rerank")
+        candidates = [(self._store.passage(place), score) for place, score in ranked]
+        return [(ranked[at][0], score) for at, score in self._reranker.rerank(query, candidates)]
 
 
 @dataclass(frozen=True)
@@ -173,7 +199,8 @@ class Ranking:
     """One way of searching a corpus, as a service wants it."""
 
     corpus: Corpus
-    how: How = "fused"
+    how: How | None = None
+    """None: the best it has."""
 
     def __len__(self) -> int:
         return len(self.corpus)

@@ -86,17 +86,18 @@ def check(folder: Path, json_: bool) -> None:
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--host", help="Address to bind (default 127.0.0.1); beyond loopback a server.token is needed.")
 @click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--how", type=click.Choice(["fused", "bm25", "dense"]), default="fused", show_default=True)
+@click.option("--how", type=click.Choice(["reranked", "fused", "bm25", "dense"]), help="Best there is if not given.")
 @click.pass_obj
-def serve_(settings: Settings, folder: Path | None, host: str | None, port: int, how: str) -> None:
+def serve_(settings: Settings, folder: Path | None, host: str | None, port: int, how: str | None) -> None:
     """Serve FOLDER, or the corpus of the settings: POST /retrieve as Search-R1's server, GET /health, GET /metrics."""
-    pairs = (f'search.corpus=["{folder}"]',) if folder is not None else ()
-    pairs += (f"server.host={host}",) if host else ()
-    config = Settings(settings.file, settings.home, (*settings.pairs, *pairs, f"server.port={port}")).load()
+    pairs = [*settings.pairs, f"server.port={port}"]
+    pairs += [f'search.corpus=["{folder}"]'] if folder is not None else []
+    pairs += [f"server.host={host}"] if host else []
+    config = Settings(settings.file, settings.home, tuple(pairs)).load()
     serve_corpus(config, how)
 
 
-def serve_corpus(config: MiaConfig, how: str = "fused") -> None:
+def serve_corpus(config: MiaConfig, how: str | None = None) -> None:
     """Open the corpus, then serve it until a signal.
 
     Raises:
@@ -109,7 +110,7 @@ def serve_corpus(config: MiaConfig, how: str = "fused") -> None:
     from retrieval.corpus import How, Ranking
     from retrieval.service import RetrieveService
 
-    way: How = next(one for one in get_args(How) if one == how)
+    way: How | None = next((one for one in get_args(How) if one == how), None)
     with shown_progress() as tell:
         opened = open_corpus(config, progress=partial(tell, "embed"))
     hosts = allowed_names(config.server)
