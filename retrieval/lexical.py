@@ -76,7 +76,8 @@ class LexicalIndex:
             raise CorpusError(f"the word index {folder} is damaged ({cause})") from cause
 
     def rank(self, query: str, depth: int) -> list[tuple[int, float]]:
-        """At most `depth` positions with their BM25 scores, best first. Operators in the query are plain words."""
+        """At most `depth` positions with their BM25 scores, best first, equal ones in the order of the corpus.
+        Operators in the query are plain words."""
         from tantivy import Occur, Query
 
         terms = self._terms(query)
@@ -88,7 +89,8 @@ class LexicalIndex:
         searcher = self._index.searcher()
         hits = searcher.search(Query.boolean_query(clauses), limit=depth, count=False).hits
         places = searcher.fast_field_values("position", [address for _, address in hits])
-        return [(int(place or 0), float(score)) for place, (score, _) in zip(places, hits, strict=True)]
+        ranked = [(int(place or 0), float(score)) for place, (score, _) in zip(places, hits, strict=True)]
+        return sorted(ranked, key=lambda one: (-one[1], one[0]))
 
     def _terms(self, query: str) -> list[str]:
         """Each term once: said twice it would weigh twice, which loses (-0.007)."""
