@@ -7,7 +7,7 @@ again with the vectors on disk.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,8 +56,12 @@ class Layout(Value):
 class VectorSearch:
     """Searches a FAISS index. Safe from several threads; the index does not change."""
 
-    def __init__(self, index: Any, layout: Layout, raw_ND: NDArray[np.float16] | None = None) -> None:
-        """With `raw_ND`, four times as many candidates are taken and compared exactly."""
+    def __init__(
+        self, index: Any, layout: Layout, raw_ND: NDArray[np.float16] | None = None, *, held: Sequence[object] = ()
+    ) -> None:
+        """With `raw_ND`, four times as many candidates are taken and compared exactly. `held` are objects to which
+        FAISS keeps plain pointers: they live as long as this."""
+        self.held = held
         self._faiss: Any = require("faiss", extra="faiss-gpu")
         self._index, self._layout, self._raw = index, layout, raw_ND
         let_batches_use_blas(self._faiss, layout.dimension)
@@ -162,7 +166,7 @@ def gpu_search(rows_ND: NDArray[np.float16], layout: Layout, faiss: Any = None) 
     if not gpus:
         return None
     shards = faiss.IndexShards(layout.dimension, True, True)
-    kept: list[Any] = []
+    kept: list[object] = []
     for gpu, part in enumerate(np.array_split(np.arange(len(rows_ND)), gpus)):
         options = faiss.GpuIndexFlatConfig()
         options.device, options.useFloat16 = gpu, True
@@ -172,8 +176,7 @@ def gpu_search(rows_ND: NDArray[np.float16], layout: Layout, faiss: Any = None) 
             index.add(block)
         shards.add_shard(index)
         kept += [resources, index]
-    shards.kept = kept  # FAISS holds plain pointers: the objects must live as long as the shards
-    return VectorSearch(shards, layout.model_copy(update={"kind": "flat", "precision": "fp16"}))
+    return VectorSearch(shards, layout.model_copy(update={"kind": "flat", "precision": "fp16"}), held=kept)
 
 
 def let_batches_use_blas(faiss: Any, dimension: int) -> None:
