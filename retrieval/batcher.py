@@ -46,8 +46,8 @@ class _Ask:
 class Batcher:
     """`run` works until it is cancelled; `ask` may be called by any number of tasks meanwhile.
 
-    There is no waiting for company when nothing runs: batches form from what arrives during a search, so that one
-    client has the lowest delay and many have the highest throughput.
+    A lone client is served at once. When the last search served several callers, the next waits a moment for more:
+    a query costs a fifth in a batch of 32, so many clients gain more than they wait.
     """
 
     def __init__(
@@ -56,12 +56,15 @@ class Batcher:
         *,
         most_waiting: int = 8192,
         largest_batch: int = 256,
+        window_s: float = 0.003,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`most_waiting` queries may wait, `largest_batch` are searched at once."""
+        """`most_waiting` queries may wait, `largest_batch` are searched at once; `window_s` is the wait for company."""
         self._rank_many = rank_many
         self._most_waiting = most_waiting
         self._largest = largest_batch
+        self._window_s = window_s
+        self._company = False
         self._clock = clock
         self._asks: deque[_Ask] = deque()
         self._arrived = anyio.Event()
@@ -106,9 +109,11 @@ class Batcher:
             if not self._asks:
                 self._arrived = anyio.Event()
                 await self._arrived.wait()
-                # Let callers that are ready in this turn of the loop join.
-                await anyio.lowlevel.checkpoint()
-            await self._serve(self._batch())
+            if self._company and self.waiting < self._largest:
+                await anyio.sleep(self._window_s)
+            batch = self._batch()
+            self._company = len(batch) > 1
+            await self._serve(batch)
 
     def _batch(self) -> list[tuple[_Ask, Sequence[str]]]:
         """Waiting queries of like `k`, first come first served, at most `largest_batch`."""

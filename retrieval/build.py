@@ -129,6 +129,7 @@ def _build(work: Path, state: State, embedder: Embedder | None, tell: Tell) -> M
     state = _read_sources(work, state, tell)
     sort_ids(work)
     store = DiskStore(work)
+    tell("index words", 0, len(store))
     for done in lexical.grow(work / WORDS, lambda start: map(store.passage, range(start, len(store)))):
         tell("index words", done, len(store))
     layout = _vectors(work, store, embedder, state.recipe.options, tell) if embedder is not None else None
@@ -156,6 +157,7 @@ def _read_sources(work: Path, state: State, tell: Tell) -> State:
     writer = StoreWriter(work, state.passages, state.size)
     options = state.recipe.options
     total = sum(source.size for source in state.recipe.sources)
+    tell("read passages", 0, total)
 
     def checkpoint(**changed: object) -> State:
         writer.checkpoint()
@@ -193,6 +195,7 @@ def _vectors(work: Path, store: DiskStore, embedder: Embedder, options: BuildOpt
     for done in embed_rest(work / RAW, embedder, texts, len(store)):
         tell("embed", done, len(store))
     if not (work / INDEX).exists():
+        tell(f"{layout.kind} index", 0, len(store))
         rows = raw_rows(work / RAW, layout.dimension)
         build_index(rows, layout, work / INDEX, lambda done: tell(f"{layout.kind} index", done, len(store)))
     return layout
