@@ -20,7 +20,7 @@ from mcp_server.backend import Backend
 from mia_skill.core.config import ServerConfig
 from mia_skill.core.errors import ConfigError
 
-__all__ = ["allowed_names", "bearer", "build_app", "run_app", "run_http"]
+__all__ = ["allowed_names", "bearer", "build_app", "refuse_open_door", "run_app", "run_http"]
 
 PATH = "/mcp"
 LARGEST_BODY = 4 * 1024 * 1024

@@ -105,22 +105,18 @@ def serve_corpus(config: MiaConfig, how: str | None = None) -> None:
     """
     from functools import partial
 
-    from mcp_server.http import allowed_names, bearer, run_app
+    from mcp_server.http import allowed_names, bearer, refuse_open_door, run_app
     from mia_skill.app import open_corpus
     from retrieval.corpus import How, Ranking
     from retrieval.service import RetrieveService
 
     way: How | None = next((one for one in get_args(How) if one == how), None)
+    refuse_open_door(config.server)
     with shown_progress() as tell:
         opened = open_corpus(config, progress=partial(tell, "embed"))
-    hosts = allowed_names(config.server)
-
-    async def run() -> None:
-        service = RetrieveService(Ranking(opened, way), hosts=hosts)
-        async with service.running():
-            await run_app(bearer(service, config.server), config.server, f"{len(opened)} passages", "/retrieve")
-
-    anyio.run(run)
+    service = RetrieveService(Ranking(opened, way), hosts=allowed_names(config.server))
+    app = bearer(service, config.server)  # type: ignore[arg-type]
+    anyio.run(run_app, app, config.server, f"{len(opened)} passages", "/retrieve")
 
 
 @contextmanager

@@ -17,7 +17,15 @@ from mia_skill.core.types import Value
 
 __all__ = ["Finding", "doctor", "examine"]
 
-EXTRAS = {"web": "ddgs", "serve": "vllm", "train": "verl", "rl": "torch", "flash": "flash_attn", "postgres": "psycopg"}
+EXTRAS = {
+    "corpus": "pyarrow",
+    "web": "ddgs",
+    "serve": "vllm",
+    "train": "verl",
+    "rl": "torch",
+    "flash": "flash_attn",
+    "postgres": "psycopg",
+}
 ROLES: tuple[Role, ...] = ("manager", "planner", "executor", "judge", "router")
 
 
