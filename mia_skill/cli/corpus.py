@@ -115,7 +115,7 @@ def serve_corpus(config: MiaConfig, how: str | None = None) -> None:
     with shown_progress() as tell:
         opened = open_corpus(config, progress=partial(tell, "embed"))
     service = RetrieveService(Ranking(opened, way), hosts=allowed_names(config.server))
-    app = bearer(service, config.server)  # type: ignore[arg-type]
+    app = bearer(service, config.server)
     anyio.run(run_app, app, config.server, f"{len(opened)} passages", "/retrieve")
 
 
