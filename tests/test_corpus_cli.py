@@ -77,8 +77,8 @@ async def test_the_settings_take_files_a_built_folder_or_an_address(file: Path, 
         engine = corpus_engine(config, HashEmbedder())
         assert isinstance(engine, LazyCorpus)
         assert [page.id for page in await engine.search("Vesk River", 1)] == ["c"]
-        assert open_corpus(config).best == "fused"
-        assert open_corpus(settings(tmp_path, corpus=paths, rerank="links")).best == "reranked"
+        assert open_corpus(config).best == "reranked"
+        assert open_corpus(settings(tmp_path, corpus=paths, rerank="none")).best == "fused"
     assert isinstance(corpus_engine(settings(tmp_path, corpus_url="http://x"), HashEmbedder()), RemoteCorpus)
     assert corpus_engine(settings(tmp_path), HashEmbedder()) is None
     with pytest.raises(ConfigError):
