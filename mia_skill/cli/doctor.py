@@ -20,7 +20,15 @@ from mia_skill.install.inside import check_hosts
 
 __all__ = ["Finding", "doctor", "examine"]
 
-EXTRAS = {"web": "ddgs", "serve": "vllm", "train": "verl", "rl": "torch", "flash": "flash_attn", "postgres": "psycopg"}
+EXTRAS = {
+    "corpus": "pyarrow",
+    "web": "ddgs",
+    "serve": "vllm",
+    "train": "verl",
+    "rl": "torch",
+    "flash": "flash_attn",
+    "postgres": "psycopg",
+}
 ROLES: tuple[Role, ...] = ("manager", "planner", "executor", "judge", "router")
 
 
@@ -122,7 +130,9 @@ def bank(config: MiaConfig) -> Finding:
 
 def search(config: MiaConfig) -> list[Finding]:
     """Corpus files and the web engine."""
-    found = [_corpus_file(path) for path in config.search.corpus]
+    found = [_corpus_file(path.expanduser()) for path in config.search.corpus]
+    if config.search.corpus_url is not None:
+        found = [Finding(part="corpus", state="ok", detail=f"the service {config.search.corpus_url}, not asked here")]
     if not found:
         hint = "set search.corpus to jsonl files of id, title, text (try: mia world --out world)"
         found.append(Finding(part="corpus", state="off", detail=hint))
@@ -139,7 +149,20 @@ def search(config: MiaConfig) -> list[Finding]:
 def _corpus_file(path: Path) -> Finding:
     if path.is_file():
         return Finding(part="corpus", state="ok", detail=f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    if path.is_dir():
+        return _built_corpus(path)
     return Finding(part="corpus", state="problem", detail=f"{path} is missing", fix="correct search.corpus")
+
+
+def _built_corpus(path: Path) -> Finding:
+    from retrieval.manifest import read_manifest
+
+    try:
+        made = read_manifest(path)
+        made.check(path)
+    except MiaError as error:
+        return Finding(part="corpus", state="problem", detail=f"{path} cannot be used", fix=str(error))
+    return Finding(part="corpus", state="ok", detail=f"{path} ({made.passages} passages)")
 
 
 async def endpoints(config: MiaConfig) -> list[Finding]:
