@@ -20,7 +20,7 @@ from mcp_server.backend import Backend
 from mia_skill.core.config import ServerConfig
 from mia_skill.core.errors import ConfigError
 
-__all__ = ["build_app", "run_http"]
+__all__ = ["allowed_names", "bearer", "build_app", "refuse_open_door", "run_app", "run_http"]
 
 PATH = "/mcp"
 LARGEST_BODY = 4 * 1024 * 1024
@@ -36,11 +36,19 @@ async def run_http(server: MCPServer[Backend], settings: ServerConfig) -> None:
     Raises:
         ConfigError: beyond loopback without a token, or the address cannot be bound.
     """
-    app = build_app(server, settings)
+    await run_app(build_app(server, settings), settings, "MCP", PATH)
+
+
+async def run_app(app: ASGIApp, settings: ServerConfig, what: str, path: str) -> None:
+    """Serve an application until a signal; `what` is served at `path`. The address goes to stderr.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
     with closing(listen(settings)) as bound:
         host, port = bound.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        sys.stderr.write(f"MIA serves MCP at http://{shown}:{port}{PATH}\n")
+        sys.stderr.write(f"MIA serves {what} at http://{shown}:{port}{path}\n")
         sys.stderr.flush()
         running = QuietServer(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S))
         async with anyio.create_task_group() as group:
@@ -71,10 +79,7 @@ def build_app(server: MCPServer[Backend], settings: ServerConfig) -> ASGIApp:
     Raises:
         ConfigError: beyond loopback without a token.
     """
-    if settings.token is None and not is_loopback(settings.host):
-        raise ConfigError(
-            f"server.host {settings.host!r} is reachable from outside: set server.token (MIA_SERVER__TOKEN) as well"
-        )
+    refuse_open_door(settings)
     names = allowed_names(settings)
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=True,
@@ -87,7 +92,28 @@ def build_app(server: MCPServer[Backend], settings: ServerConfig) -> ASGIApp:
         transport_security=security,
         max_request_body_size=LARGEST_BODY,
     )
+    return bearer(app, settings)
+
+
+def bearer(app: ASGIApp, settings: ServerConfig) -> ASGIApp:
+    """`app` behind the token, if one is set.
+
+    Raises:
+        ConfigError: beyond loopback without a token.
+    """
+    refuse_open_door(settings)
     return app if settings.token is None else Bearer(app, settings.token.get_secret_value())
+
+
+def refuse_open_door(settings: ServerConfig) -> None:
+    """
+    Raises:
+        ConfigError: beyond loopback without a token.
+    """
+    if settings.token is None and not is_loopback(settings.host):
+        raise ConfigError(
+            f"server.host {settings.host!r} is reachable from outside: set server.token (MIA_SERVER__TOKEN) as well"
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -59,7 +59,7 @@ class Episode(Value):
             question=self.question,
             trajectory=self.trajectory,
             plan=plan.text,
-            outcome=self.verdict.outcome if self.verdict else None,
+            outcome=self.verdict.remembered if self.verdict else None,
             memory_ids=self.memory_ids,
             judged_by=self.verdict.backend if self.verdict else "none",
         )

@@ -10,7 +10,7 @@ import anyio.to_thread
 from mia_skill.agents.forms import WorkflowForm
 from mia_skill.agents.quote import quote_run
 from mia_skill.agents.workflow import compress, workflow_text
-from mia_skill.core.chat import ChatModel, Message, parse_form
+from mia_skill.core.chat import ChatModel, Message, asked_schema, parse_form
 from mia_skill.core.errors import InputError, ModelError
 from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.prompts import load_prompt
@@ -67,7 +67,7 @@ class Manager:
         if self.model is None:
             return ruled, Usage()
         try:
-            schema = WorkflowForm.model_json_schema()
+            schema = asked_schema(WorkflowForm)
             (reply,) = await self.model.complete(compress_messages(run), schema=schema)
             return workflow_text(parse_form(reply.text, WorkflowForm).steps), reply.usage
         except ModelError:

@@ -264,8 +264,9 @@ class Mia:
 
     async def aclose(self) -> None:
         """Give back connections and files."""
-        for model in {id(model): model for model in self.models.values()}.values():
-            close = getattr(model, "aclose", None)
+        held = [*self.models.values(), self.sources.corpus, self.sources.web]
+        for one in {id(one): one for one in held}.values():
+            close = getattr(one, "aclose", None)
             if close is not None:
                 await close()
         await anyio.to_thread.run_sync(self.bank.close)

@@ -103,6 +103,10 @@ class OpenAIChat:
             "model": self._config.model,
             "temperature": self._config.temperature if temperature is None else temperature,
         }
+        if self._config.frequency_penalty:
+            settings["frequency_penalty"] = self._config.frequency_penalty
+        if self._config.presence_penalty:
+            settings["presence_penalty"] = self._config.presence_penalty
         if stop:
             settings["stop"] = list(stop)
         most = self._config.max_tokens if max_tokens is None else max_tokens
@@ -156,7 +160,7 @@ class OpenAIChat:
                     raise
 
     async def _post(self, messages: Sequence[Message], settings: Mapping[str, object]) -> tuple[Reply, ...]:
-        turns = [{"role": message.role, "content": message.content} for message in messages]
+        turns = [wire.turn(message) for message in messages]
         began = self._clock()
         answer = await self._send("POST", "chat/completions", wire.encode({**settings, "messages": turns}))
         with self._hiding():

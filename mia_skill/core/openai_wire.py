@@ -13,7 +13,16 @@ from mia_skill.core.errors import ModelReplyError
 from mia_skill.core.prompts import load_prompt
 from mia_skill.core.types import Usage, clean_text
 
-__all__ = ["encode", "in_words", "read_models", "read_replies", "response_format", "server_message", "without_thinking"]
+__all__ = [
+    "encode",
+    "in_words",
+    "read_models",
+    "read_replies",
+    "response_format",
+    "server_message",
+    "turn",
+    "without_thinking",
+]
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -61,6 +70,14 @@ def encode(payload: Mapping[str, object]) -> bytes:
     return orjson.dumps(_clean(payload))
 
 
+def turn(message: Message) -> dict[str, object]:
+    """One turn of the request. Without images its content is a plain text, as every server takes it."""
+    if not message.images:
+        return {"role": message.role, "content": message.content}
+    shown = [{"type": "image_url", "image_url": {"url": image.data_url}} for image in message.images]
+    return {"role": message.role, "content": [{"type": "text", "text": message.content}, *shown]}
+
+
 def response_format(schema: Mapping[str, object]) -> dict[str, object]:
     """The request field that has the server hold its reply to `schema`."""
     name = re.sub(r"[^A-Za-z0-9_-]", "_", str(schema.get("title") or "form"))[:64]
@@ -72,7 +89,8 @@ def in_words(messages: Sequence[Message], schema: Mapping[str, object]) -> tuple
     asked = load_prompt("json_form").render(schema=encode(schema).decode())
     if not messages or messages[-1].role != "user":
         return (*messages, Message(role="user", content=asked))
-    return (*messages[:-1], Message(role="user", content=f"{messages[-1].content}\n\n{asked}"))
+    last = messages[-1]
+    return (*messages[:-1], last.model_copy(update={"content": f"{last.content}\n\n{asked}"}))
 
 
 def read_replies(body: bytes, *, seconds: float) -> tuple[Reply, ...]:
