@@ -63,7 +63,6 @@ def open_bank(config: MiaConfig, embedder: Embedder | None = None, *, for_reembe
 def _assemble(config: MiaConfig) -> Mia:
     from mia_skill.core.openai_chat import OpenAIChat
     from retrieval.embed import build_embedder
-    from retrieval.web import build_web
 
     embedder = build_embedder(config.memory, config.home / "cache")
     bank = open_bank(config, embedder)
@@ -77,9 +76,33 @@ def _assemble(config: MiaConfig) -> Mia:
         config=config,
         bank=bank,
         manager=Manager(bank, models.get("manager")),
-        sources=Sources(corpus=corpus_engine(config, embedder), web=build_web(config.search)),
+        sources=open_sources(config, corpus_engine(config, embedder)),
         models=models,
     )
+
+
+def open_sources(config: MiaConfig, corpus: SearchEngine | None = None) -> Sources:
+    """Web engines, pages and images of the settings, beside a given corpus.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+        MissingExtraError: a package is not installed.
+    """
+    from retrieval.tape import open_tape
+    from retrieval.web import build_web
+
+    tape = open_tape(config.search.record, config.search.replay)
+    web = build_web(config.search, config.home / "cache" / "web.sqlite3", tape)
+    visitor = images = None
+    if config.visits:
+        from retrieval.visit import Visitor
+
+        visitor = Visitor(config.visit, tape=tape)
+    if config.images.configured:
+        from retrieval.image_build import build_images
+
+        images = build_images(config, visitor, tape)
+    return Sources(corpus=corpus, web=web, visitor=visitor, images=images, tape=tape)
 
 
 @dataclass
@@ -90,7 +113,7 @@ class LazyCorpus:
     embedder: Embedder
     name: str = "corpus"
     _lock: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
-    _opened: SearchEngine | None = field(default=None, repr=False)
+    _opened: "Corpus | None" = field(default=None, repr=False)
 
     async def search(self, query: str, k: int = 5) -> tuple[Passage, ...]:
         """The corpus' best passages.
@@ -103,7 +126,19 @@ class LazyCorpus:
                 self._opened = await anyio.to_thread.run_sync(self._open)
         return await self._opened.search(query, k)
 
-    def _open(self) -> SearchEngine:
+    async def whole(self, id_: str) -> Passage:
+        """A passage in full.
+
+        Raises:
+            InputError: there is none with this id.
+            CorpusError: a file is missing or broken.
+        """
+        async with self._lock:
+            if self._opened is None:
+                self._opened = await anyio.to_thread.run_sync(self._open)
+        return await anyio.to_thread.run_sync(self._opened.get, id_)
+
+    def _open(self) -> "Corpus":
         return open_corpus(self.config, self.embedder)
 
 

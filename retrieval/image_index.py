@@ -6,7 +6,7 @@ or a mirrored copy is not found. An embeddings endpoint that takes images can do
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 from io import BytesIO
@@ -31,6 +31,7 @@ __all__ = ["EndpointPictures", "ImageFolder", "LayoutPictures", "PictureEmbedder
 log = logging.getLogger(__name__)
 
 Vector = NDArray[np.float32]
+Fetch = Callable[[str], Awaitable[Picture]]
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
 MOST_IMAGES = 100_000
 MOST_PIXELS = 80_000_000
@@ -110,9 +111,15 @@ class ImageFolder:
     name = "folder"
 
     def __init__(
-        self, folder: Path, embedder: PictureEmbedder, *, cache: Path | None = None, min_similarity: float = 0.8
+        self,
+        folder: Path,
+        embedder: PictureEmbedder,
+        *,
+        cache: Path | None = None,
+        min_similarity: float = 0.8,
+        fetch: Fetch | None = None,
     ) -> None:
-        """Raises ConfigError when the folder is not there."""
+        """`fetch` gets an image from a public address. Raises ConfigError when the folder is not there."""
         if not folder.is_dir():
             raise ConfigError(f"images.folder {folder} is no folder")
         self._folder = folder
@@ -120,12 +127,13 @@ class ImageFolder:
         name = blake2b(f"{folder.resolve()}\0{embedder.identity}".encode(), digest_size=8).hexdigest()
         self._kept = cache / f"{name}.npz" if cache else None
         self._floor = min_similarity
+        self._fetch = fetch
         self._lock = anyio.Lock()
         self._files: list[str] = []
         self._vectors: Vector | None = None
 
     def takes(self, query: ImageQuery) -> bool:
-        return query.picture is not None
+        return query.picture is not None or (bool(query.url) and self._fetch is not None)
 
     async def find(self, query: ImageQuery, k: int) -> tuple[Passage, ...]:
         """The most similar images above the floor; none when nothing is similar.
@@ -134,13 +142,16 @@ class ImageFolder:
             InputError: the image cannot be read.
             SearchError: the embedder failed.
         """
-        if query.picture is None:
+        picture = query.picture
+        if picture is None and self._fetch is not None:
+            picture = await self._fetch(query.url)
+        if picture is None:
             raise InputError("this needs the image itself")
         async with self._lock:
             if self._vectors is None:
                 await self._build()
             vectors = self._vectors
-        asked = await self._embedder.embed(query.picture)
+        asked = await self._embedder.embed(picture)
         if vectors is None or not len(vectors):
             return ()
         similarity_N = vectors @ asked
@@ -243,7 +254,8 @@ def layout(data: bytes) -> Vector:
     light = (waves @ pixels[..., 0] @ waves.T)[:LOW, :LOW].ravel()[1:]
     step = SIDE // 4
     colour = pixels[..., 1:].reshape(4, step, 4, step, 2).mean(axis=(1, 3)).ravel()
-    return _unit(np.concatenate([LIGHT**0.5 * _unit(light), COLOUR**0.5 * _unit(colour)]))
+    both = np.concatenate([LIGHT**0.5 * _unit(light), COLOUR**0.5 * _unit(np.asarray(colour, dtype=np.float32))])
+    return _unit(np.asarray(both, dtype=np.float32))
 
 
 def _cosines() -> Vector:
@@ -253,6 +265,6 @@ def _cosines() -> Vector:
     return waves
 
 
-def _unit(vector: Vector) -> Vector:
+def _unit(vector: NDArray[np.floating[Any]]) -> Vector:
     length = float(np.linalg.norm(vector))
     return (vector / length if length > 1e-6 else np.zeros_like(vector)).astype(np.float32)

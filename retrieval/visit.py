@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from mia_skill.core.config import VisitConfig
 from mia_skill.core.errors import InputError, VisitError
+from mia_skill.core.picture import Picture, picture_of
 from mia_skill.core.types import Origin, Passage, Text, Value
 from retrieval.address import Door, Resolve, resolve, target_of
 from retrieval.fetch import Fetched, Fetcher
@@ -27,10 +28,12 @@ KEPT = 64
 
 
 class Document(Value):
-    """The whole text of a page, as far as it was read."""
+    """The whole text of a page, as far as it was read; or of a passage of the corpus."""
 
     url: str
-    """After redirects."""
+    """After redirects; empty for a passage of the corpus."""
+    id: str = ""
+    """Of a passage of the corpus."""
     title: Text = ""
     text: Text
     cut: bool = False
@@ -103,6 +106,20 @@ class Visitor:
             VisitError, MissingExtraError: as `visit`.
         """
         return await self._repeats.once(url, partial(self._taped, url))
+
+    async def picture(self, url: str) -> Picture:
+        """The image at a public address.
+
+        Raises:
+            VisitError: as `visit`.
+            InputError: it is no image.
+        """
+        got = await self._fetched(url)
+        if got.status != 200:
+            raise VisitError(refusal(got))
+        if got.cut:
+            raise VisitError(f"{url[:200]} is larger than {self._config.max_bytes} bytes: raise visit.max_bytes")
+        return picture_of(got.body)
 
     async def aclose(self) -> None:
         """Close connections and processes."""
@@ -183,12 +200,12 @@ def note_of(document: Document, spans: Sequence[Span], *, picked: bool, unmatche
 
 def passage(document: Document, span: Span) -> Passage:
     """An exact slice of a page."""
-    page = canonical_url(document.url) or document.url
+    page = document.id or page_id(canonical_url(document.url) or document.url)
     return Passage(
-        id=f"{page_id(page)}:{span.start}-{span.end}",
+        id=f"{page}:{span.start}-{span.end}",
         title=document.title,
         text=document.text[span.start : span.end],
-        url=document.url,
-        source="visit",
-        origin=Origin.WEB,
+        url=document.url or None,
+        source="corpus" if document.id else "visit",
+        origin=Origin.FILE if document.id else Origin.WEB,
     )

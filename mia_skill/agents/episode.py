@@ -120,5 +120,6 @@ async def reflect(
     second = await crew.executor.run(
         question, decision.plan, spent, before=first.steps, plan_index=1, listener=listener
     )
-    answer = second.answer or first.answer
-    return decision, Trajectory(steps=first.steps + second.steps, answer=answer, stop=second.stop)
+    last = second if second.answer else first
+    steps = first.steps + second.steps
+    return decision, Trajectory(steps=steps, answer=last.answer, stop=second.stop, cites=last.cites)

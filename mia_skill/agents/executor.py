@@ -1,16 +1,18 @@
-"""Executor: ReAct over a search tool, within a budget (paper 3.1). It sees the plan, never the memories."""
+"""Executor: ReAct over search and other tools, within a budget (paper 3.1). It sees the plan, never the memories."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
+from mia_skill.agents.cites import cited
 from mia_skill.agents.planner import ask
+from mia_skill.agents.tools import AgentTool, usage
 from mia_skill.core.budget import Meter, stop_reason
 from mia_skill.core.chat import ChatModel, Message
 from mia_skill.core.errors import BudgetExceeded, MiaError, ToolCallError
 from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.prompts import load_prompt
 from mia_skill.core.toolformat import ToolCall, Turn, parse_turn, render_result
-from mia_skill.core.types import Passage, Plan, Question, Step, StopReason, Trajectory, Usage
+from mia_skill.core.types import Passage, Plan, Question, Step, StopReason, Trajectory, Usage, clean_text
 
 __all__ = ["Executor", "Finder"]
 
@@ -26,11 +28,13 @@ class Finder(Protocol):
 
 @dataclass(frozen=True)
 class Executor:
-    """Carries out one plan with one model and one search tool."""
+    """Carries out one plan with one model, one search tool and what else there is."""
 
     model: ChatModel
     finder: Finder
     k: int = 5
+    tools: tuple[AgentTool, ...] = ()
+    """Besides `search`, for this episode."""
 
     async def run(
         self,
@@ -68,11 +72,12 @@ class Executor:
                 continue
             malformed = 0
             if turn.answer is not None:
-                return Trajectory(steps=tuple(steps), answer=turn.answer, stop=StopReason.ANSWERED)
+                answer, cites = cited(turn.answer, (*before, *steps))
+                return Trajectory(steps=tuple(steps), answer=answer, stop=StopReason.ANSWERED, cites=cites)
             step = await self.call(turn.calls[0], turn.thought, plan_index)
             meter.charge(Usage(searches=1))
             steps.append(step)
-            await listener(Event(stage="search", message=step.query, done=len(steps)))
+            await listener(Event(stage=step.tool, message=step.query, done=len(steps)))
             messages += [
                 Message(role="assistant", content=text),
                 Message(role="user", content=render_result(shown(step))),
@@ -80,7 +85,7 @@ class Executor:
 
     def prompt(self, question: Question, plan: Plan, before: tuple[Step, ...]) -> str:
         """The first turn."""
-        text = load_prompt("executor").render(question=ask(question), plan=plan.text)
+        text = load_prompt("executor").render(question=ask(question), plan=plan.text, tools=usage(self.tools))
         if not before:
             return text
         found = "\n\n".join(shown(step) for step in before)
@@ -88,15 +93,17 @@ class Executor:
 
     async def call(self, call: ToolCall, thought: str, plan_index: int) -> Step:
         """One tool call as a step. A failed call is a step with an error, never an empty result."""
-        query = str(call.arguments.get("query", ""))
-        if call.name != "search" or not query.strip():
+        tool = next((one for one in self.tools if one.name == call.name), None)
+        query = tool.query(call.arguments) if tool else str(call.arguments.get("query", ""))
+        made = Step(thought=thought, tool=call.name, query=query, plan_index=plan_index)
+        if tool is None and (call.name != "search" or not query.strip()):
             error = f'there is no tool {call.name!r}; call "search" with a "query"'
-            return Step(thought=thought, tool=call.name, query=query, error=error, plan_index=plan_index)
+            return made.model_copy(update={"error": clean_text(error)})
         try:
-            passages = await self.finder.search(query, self.k)
+            found = await (tool.call(call.arguments) if tool else self.finder.search(query, self.k))
         except MiaError as failure:
-            return Step(thought=thought, query=query, error=str(failure), plan_index=plan_index)
-        return Step(thought=thought, query=query, passages=passages, plan_index=plan_index)
+            return made.model_copy(update={"error": clean_text(str(failure))})
+        return made.model_copy(update={"passages": found})
 
 
 def read(text: str) -> Turn | None:

@@ -1,10 +1,12 @@
 """What this process has shown lately: so that a host can refer by id instead of sending texts back."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 
+from mia_skill.core.errors import UsedUpError
 from mia_skill.core.types import Passage
 
 __all__ = ["Ledger"]
@@ -20,6 +22,7 @@ class Ledger:
     capacity: int = 4096
     _passages: OrderedDict[str, Passage] = field(default_factory=OrderedDict, repr=False)
     _shown: OrderedDict[str, tuple[str, ...]] = field(default_factory=OrderedDict, repr=False)
+    _spent: OrderedDict[tuple[str, str], None] = field(default_factory=OrderedDict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def keep(self, passages: Iterable[Passage]) -> None:
@@ -35,6 +38,30 @@ class Ledger:
         """Those of `ids` that are still known, in their order."""
         with self._lock:
             return tuple(self._passages[one] for one in ids if one in self._passages)
+
+    @contextmanager
+    def once(self, tool: str, question: str) -> Iterator[None]:
+        """The one use of `tool` for a question. A use that fails is given back.
+
+        Raises:
+            UsedUpError: it was used before.
+        """
+        key = tool, " ".join(question.split()).casefold()
+        with self._lock:
+            if key in self._spent:
+                raise UsedUpError(
+                    f"{tool} was used for this question already, and may be used once per episode: go on with what it "
+                    "brought, by search and visit"
+                )
+            self._spent[key] = None
+            while len(self._spent) > self.capacity:
+                self._spent.popitem(last=False)
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._spent.pop(key, None)
+            raise
 
     def show(self, question: str, unit_ids: Iterable[str]) -> None:
         """Remember which units were shown for a question; further ones are added."""

@@ -11,8 +11,9 @@ from mia_skill.agents.forms import WorkflowForm
 from mia_skill.agents.quote import quote_run
 from mia_skill.agents.workflow import compress, workflow_text
 from mia_skill.core.chat import ChatModel, Message, asked_schema, parse_form
-from mia_skill.core.errors import InputError, ModelError
+from mia_skill.core.errors import ConfigError, InputError, ModelError
 from mia_skill.core.events import Event, Listener, silent
+from mia_skill.core.picture import Picture
 from mia_skill.core.prompts import load_prompt
 from mia_skill.core.types import (
     Credit,
@@ -30,6 +31,9 @@ from mia_skill.core.types import (
 from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored
 
 __all__ = ["Manager", "Run", "compress_messages", "select"]
+
+
+CAPTION_WORDS = 50
 
 
 class Run(Value):
@@ -72,6 +76,20 @@ class Manager:
             return workflow_text(parse_form(reply.text, WorkflowForm).steps), reply.usage
         except ModelError:
             return ruled, Usage(calls=1)
+
+    async def caption(self, picture: Picture) -> tuple[str, Usage]:
+        """What an image shows, in at most 50 words (paper 3.1).
+
+        Raises:
+            ConfigError: no model is configured.
+            ModelError: the model failed, or takes no images; there is no caption.
+        """
+        if self.model is None:
+            raise ConfigError("a caption needs a model that takes images: set models.manager, or give the caption")
+        text = load_prompt("caption").text
+        (reply,) = await self.model.complete((Message(role="user", content=text, images=(picture,)),))
+        words = reply.text.split()
+        return " ".join(words[:CAPTION_WORDS]), reply.usage
 
     async def consolidate(
         self, runs: Sequence[Run], *, listener: Listener = silent, rng: random.Random | None = None

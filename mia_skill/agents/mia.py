@@ -1,9 +1,10 @@
 """`Mia`: memory, planning, search and judgment behind a handful of verbs. Every caller uses this one object."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -25,43 +26,24 @@ from mia_skill.agents.planner import (
     replan_messages,
 )
 from mia_skill.agents.results import Found, Judged, Planned, QueryResult, Replanned
+from mia_skill.agents.sources import Source, Sources
+from mia_skill.agents.tools import AgentTool, ImageTool, VisitTool
 from mia_skill.core.chat import ChatModel, Message
 from mia_skill.core.config import MiaConfig, Role
 from mia_skill.core.errors import ConfigError, InputError, MiaError
 from mia_skill.core.events import Event, Listener, silent
-from mia_skill.core.types import Feedback, MemoryUnit, Outcome, Plan, Question, Step, Usage
+from mia_skill.core.types import Feedback, MemoryUnit, Modality, Outcome, Passage, Plan, Question, Step, Usage
 from mia_skill.core.verdict import Case, Verdict
 from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored, UnitPage
-from retrieval.search import SearchEngine
 from trust.evidence import examine
 from trust.panel import JudgeForm, Panel, from_form, judge_brief
 from trust.process import signals
 
+if TYPE_CHECKING:
+    from retrieval.images import ImageQuery
+    from retrieval.visit import Page
+
 __all__ = ["Mia", "Source", "Sources"]
-
-Source = Literal["auto", "corpus", "web"]
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where `search` looks; either may be missing."""
-
-    corpus: SearchEngine | None = None
-    web: SearchEngine | None = None
-
-    def pick(self, source: Source) -> SearchEngine:
-        """The engine for `source`; "auto" prefers the corpus.
-
-        Raises:
-            InputError: it is not configured; the message says how to configure it.
-        """
-        found = {"auto": self.corpus or self.web, "corpus": self.corpus, "web": self.web}[source]
-        if found is None:
-            raise InputError(
-                f"no search source {source!r} is configured: set search.corpus to jsonl files of id, title, text "
-                "(MIA_SEARCH__CORPUS), or search.web to an engine such as ddgs (MIA_SEARCH__WEB)"
-            )
-        return found
 
 
 @dataclass(frozen=True)
@@ -71,7 +53,7 @@ class Mia:
     config: MiaConfig
     bank: Bank
     manager: Manager
-    sources: Sources = Sources()
+    sources: Sources = field(default_factory=Sources)
     models: dict[Role, ChatModel] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
 
@@ -218,6 +200,29 @@ class Mia:
                 group.start_soon(one, position, query)
         return Found(source=engine.name, results=tuple(results))
 
+    async def visit(self, what: str, *, question: str = "", start: int = 0, max_chars: int | None = None) -> "Page":
+        """A page by its address, or a passage of the corpus in full by its id; what is shown can be judged later.
+
+        Raises:
+            InputError, VisitError: it cannot be had; the message says why.
+        """
+        room = max_chars or self.config.visit.max_chars
+        page = await self.sources.open(what, question=question, start=start, max_chars=room)
+        self.ledger.keep(page.passages)
+        return page
+
+    async def image_search(self, query: "ImageQuery", *, question: str = "") -> tuple[Passage, ...]:
+        """What similar images are about; once per question where `images.once` says so.
+
+        Raises:
+            UsedUpError: it was searched for this question before.
+            InputError, SearchError: it cannot be searched.
+        """
+        with self.ledger.once("image_search", question or query.digest) if self.config.images.once else nullcontext():
+            found = await self.sources.similar(query, self.config.images.k)
+        self.ledger.keep(found)
+        return found
+
     async def judge(self, case: Case, *, form: JudgeForm | None = None, listener: Listener = silent) -> Judged:
         """Is the answer supported? Evidence checks always; the panel where a judge model is configured; else a
         brief with which the host's model can review, its citations checked by us.
@@ -235,8 +240,18 @@ class Mia:
 
     # -- the whole agent --------------------------------------------------------------------------------------
 
-    async def ask(self, question: Question, *, store: bool = True, listener: Listener = silent) -> Episode:
+    async def ask(
+        self,
+        question: Question,
+        *,
+        image: "ImageQuery | None" = None,
+        store: bool = True,
+        listener: Listener = silent,
+    ) -> Episode:
         """One whole episode with the configured models; then, unless told otherwise, what it taught is stored.
+
+        An `image` without a caption gets one from the manager's model; the caption is recalled by (0.8 / 0.2), and
+        the Executor may search for the image once.
 
         Raises:
             ConfigError: no model endpoint is configured.
@@ -248,27 +263,57 @@ class Mia:
                 f"`ask` needs a model for {' and '.join(missing)}: set models.default.base_url and "
                 "models.default.model (MIA_MODELS__DEFAULT__BASE_URL, MIA_MODELS__DEFAULT__MODEL)"
             )
+        question, spent = await self._captioned(question, image)
+        finder, tools = self.sources.pick("auto"), self._tools(question, image)
         crew = Crew(
             manager=self.manager,
             planner=Planner(self.models["planner"]),
-            executor=Executor(self.models["executor"], self.sources.pick("auto"), self.config.search.k),
+            executor=Executor(self.models["executor"], finder, self.config.search.k, tools),
             judge=self._verdict,
         )
         episode = await run_episode(question, crew, self.query(question), self.config.budget, listener=listener)
+        episode = episode.model_copy(update={"usage": episode.usage + spent})
         if store and episode.trajectory.steps:
             await self.store(episode.run, listener=listener)
         return episode
+
+    async def _captioned(self, question: Question, image: "ImageQuery | None") -> tuple[Question, Usage]:
+        """The question with what its image shows."""
+        if image is None:
+            return question, Usage()
+        caption, usage = question.caption, Usage()
+        if caption is None and image.picture is not None:
+            caption, usage = await self.manager.caption(image.picture)
+        return question.model_copy(update={"caption": caption, "modality": Modality.IMAGE}), usage
+
+    def _tools(self, question: Question, image: "ImageQuery | None") -> tuple[AgentTool, ...]:
+        """What the Executor of one episode may call besides `search`."""
+        used = Ledger()  # once per episode: an episode has its own count, whatever was asked before
+
+        async def opened(what: str, start: int) -> tuple[Passage, ...]:
+            return (await self.visit(what, question=question.text, start=start)).passages
+
+        async def looked() -> tuple[Passage, ...]:
+            if image is None:
+                raise InputError("this question has no image")
+            with used.once("image_search", question.text) if self.config.images.once else nullcontext():
+                return await self.sources.similar(image, self.config.images.k)
+
+        tools: list[AgentTool] = [VisitTool(opened)] if self.sources.opens else []
+        if image is not None and self.sources.images is not None:
+            tools.append(ImageTool(looked))
+        return tuple(tools)
 
     async def _verdict(self, case: Case, /) -> Verdict:
         return (await self.judge(case)).verdict
 
     async def aclose(self) -> None:
         """Give back connections and files."""
-        held = [*self.models.values(), self.sources.corpus, self.sources.web]
-        for one in {id(one): one for one in held}.values():
+        for one in {id(one): one for one in self.models.values()}.values():
             close = getattr(one, "aclose", None)
             if close is not None:
                 await close()
+        await self.sources.aclose()
         await anyio.to_thread.run_sync(self.bank.close)
 
 

@@ -13,16 +13,8 @@ from mia_skill.core.errors import ModelReplyError
 from mia_skill.core.prompts import load_prompt
 from mia_skill.core.types import Usage, clean_text
 
-__all__ = [
-    "encode",
-    "in_words",
-    "read_models",
-    "read_replies",
-    "response_format",
-    "server_message",
-    "turn",
-    "without_thinking",
-]
+__all__ = ["encode", "in_words", "read_models", "read_replies", "response_format", "server_message", "turn"]
+__all__ += ["without_thinking"]
 
 Form = TypeVar("Form", bound=BaseModel)
 

@@ -163,6 +163,8 @@ class Trajectory(Value):
     steps: tuple[Step, ...] = ()
     answer: Text = ""
     stop: StopReason = StopReason.ANSWERED
+    cites: tuple[str, ...] = ()
+    """Ids of passages of its steps that the answer names as its sources."""
 
 
 class Plan(Value):
