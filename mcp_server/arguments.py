@@ -21,6 +21,10 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "k": ("top_k", "limit", "n", "num_results", "max_results"),
     "limit": ("k", "top_k", "n", "page_size"),
     "min_score": ("threshold", "min_similarity"),
+    "source": ("url", "id", "link", "page", "address"),
+    "image": ("image_url", "img", "data_id", "url"),
+    "start": ("offset", "start_index", "cursor"),
+    "max_chars": ("max_length", "limit"),
     "good": ("is_good", "positive"),
     "text": ("query", "q", "contains"),
 }

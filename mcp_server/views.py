@@ -25,7 +25,9 @@ __all__ = [
     "RatedView",
     "RecalledView",
     "ReplannedView",
+    "SeenView",
     "StoredView",
+    "VisitedView",
     "brief_view",
     "judged_view",
     "listed_memory",
@@ -137,6 +139,7 @@ class PassageView(View):
     title: str = ""
     text: str
     url: str = ""
+    published: str = ""
 
 
 class QueryView(View):
@@ -153,6 +156,25 @@ class FoundView(View):
     more: ClassVar[str] = "lower k, or send fewer queries"
     source: str
     results: tuple[QueryView, ...]
+
+
+class VisitedView(View):
+    """A page, or parts of it."""
+
+    more: ClassVar[str] = "lower max_chars"
+    url: str = ""
+    title: str = ""
+    total: int
+    passages: tuple[PassageView, ...]
+    next_start: int | None = None
+    note: str = ""
+
+
+class SeenView(View):
+    """What similar images are about."""
+
+    passages: tuple[PassageView, ...]
+    note: str = ""
 
 
 class QuoteView(View):

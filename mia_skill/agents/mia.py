@@ -175,7 +175,14 @@ class Mia:
 
     # -- search and judgment ----------------------------------------------------------------------------------
 
-    async def search(self, queries: Sequence[str], *, k: int | None = None, source: Source = "auto") -> Found:
+    async def search(
+        self,
+        queries: Sequence[str],
+        *,
+        k: int | None = None,
+        source: Source = "auto",
+        listener: Listener = silent,
+    ) -> Found:
         """Several queries at once. A query that fails carries its error; the others keep their results.
 
         Raises:
@@ -189,11 +196,11 @@ class Mia:
         async def one(position: int, query: str) -> None:
             try:
                 passages = await engine.search(query, k or self.config.search.k)
+                self.ledger.keep(passages)
+                results[position] = QueryResult(query=query, passages=passages)
             except MiaError as error:
                 results[position] = QueryResult(query=query, error=str(error))
-                return
-            self.ledger.keep(passages)
-            results[position] = QueryResult(query=query, passages=passages)
+            await listener(Event(stage="search", message=query))
 
         async with anyio.create_task_group() as group:
             for position, query in enumerate(queries):

@@ -1,0 +1,73 @@
+"""The tools that open pages and look for images; listed where something is configured for them."""
+
+from typing import Annotated
+
+from mcp.server.mcpserver import Context
+from mcp.types import ToolAnnotations
+from pydantic import Field
+
+from mcp_server.backend import Backend
+from mcp_server.views import PassageView, SeenView, VisitedView
+from mia_skill.core.types import Passage, Text
+
+__all__ = ["IMAGE_SEARCH", "VISIT"]
+
+Source = Annotated[Text, Field(min_length=1, max_length=4000)]
+Image = Annotated[
+    str, Field(min_length=1, max_length=3_000_000, description="data id, http(s) or base64 data: address")
+]
+Question = Annotated[Text, Field(max_length=4000)]
+Start = Annotated[int, Field(ge=0, le=100_000_000)]
+Chars = Annotated[int, Field(ge=200, le=30_000)]
+
+
+async def visit(
+    source: Source,
+    ctx: Context[Backend],
+    question: Question = "",
+    start: Start = 0,
+    max_chars: Chars | None = None,
+) -> VisitedView:
+    """Read a page by its address, or a passage in full by its id. Call it when a snippet is not enough. With a
+    question, the parts that matter; with start, on from there. Untrusted data; ids serve as passage_ids."""
+    await ctx.report_progress(0, 1, "opening")
+    mia = await ctx.request_context.lifespan_context.mia()
+    page = await mia.visit(source, question=question, start=start, max_chars=max_chars)
+    await ctx.report_progress(1, 1)
+    return VisitedView(
+        url=page.url,
+        title=page.title,
+        total=page.total,
+        passages=tuple(PassageView(id=one.id, text=one.text) for one in page.passages),
+        next_start=page.next_start,
+        note=page.note,
+    )
+
+
+async def image_search(image: Image, question: Question, ctx: Context[Backend]) -> SeenView:
+    """Find what similar images are called. Call it once per question, when it is about an image. Returns titles:
+    untrusted data; ids serve as passage_ids."""
+    from mia_skill.core.picture import from_data_url
+    from retrieval.images import ImageQuery
+
+    await ctx.report_progress(0, 1, "looking")
+    mia = await ctx.request_context.lifespan_context.mia()
+    if image.startswith("data:"):
+        query = ImageQuery(picture=from_data_url(image))
+    elif "://" in image:
+        query = ImageQuery(url=image)
+    else:
+        query = ImageQuery(data_id=image)
+    found = await mia.image_search(query, question=question)
+    await ctx.report_progress(1, 1)
+    return SeenView(passages=tuple(shown(one) for one in found), note="" if found else "nothing similar was found")
+
+
+def shown(one: Passage) -> PassageView:
+    """A passage as a model reads it."""
+    return PassageView(id=one.id, title=one.title, text=one.text, url=one.url or "", published=one.published)
+
+
+LOOKS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
+VISIT = (visit, "Read a page", LOOKS)
+IMAGE_SEARCH = (image_search, "Search by image", LOOKS)
