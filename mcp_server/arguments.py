@@ -24,7 +24,6 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "source": ("url", "id", "link", "page", "address"),
     "image": ("image_url", "img", "data_id", "url"),
     "start": ("offset", "start_index", "cursor"),
-    "max_chars": ("max_length", "limit"),
     "good": ("is_good", "positive"),
     "text": ("query", "q", "contains"),
 }

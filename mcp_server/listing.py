@@ -16,8 +16,8 @@ ALWAYS_DROPPED = frozenset({"title"})
 DROPPED_FROM_RESULTS = frozenset({"title", "description", "default", "additionalProperties", "minimum", "maximum"})
 """A reader of results gains nothing from them; and a shortened result carries two fields more."""
 
-LEVELS = 2
-"""How deep a result is described: the object, and loosely the objects in its lists; deeper ones are only objects."""
+LEVELS = 1
+"""How deep a result is described: its own fields; what is in its lists and objects is only said to be objects."""
 
 INNER = frozenset({"additionalProperties"})
 """Said once, at the top: inner objects refuse unknown fields without saying so."""

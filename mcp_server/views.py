@@ -142,6 +142,10 @@ class PassageView(View):
     published: str = ""
 
 
+Passages = Annotated[tuple[PassageView, ...], WithJsonSchema({"type": "array"})]
+"""Passages are described once, by what `search` returns."""
+
+
 class QueryView(View):
     """What one query found."""
 
@@ -161,11 +165,11 @@ class FoundView(View):
 class VisitedView(View):
     """A page, or parts of it."""
 
-    more: ClassVar[str] = "lower max_chars"
+    more: ClassVar[str] = "read on with start"
     url: str = ""
     title: str = ""
     total: int
-    passages: tuple[PassageView, ...]
+    passages: Passages
     next_start: int | None = None
     note: str = ""
 
@@ -173,7 +177,7 @@ class VisitedView(View):
 class SeenView(View):
     """What similar images are about."""
 
-    passages: tuple[PassageView, ...]
+    passages: Passages
     note: str = ""
 
 

@@ -23,20 +23,24 @@ class ServiceMetrics:
 
     def text(self, waiting: int, batches: int, searched: int) -> str:
         """The page that Prometheus reads."""
-        lines = ["# TYPE mia_retrieve_requests_total counter"]
-        lines += [f'mia_retrieve_requests_total{{status="{status}"}} {n}' for status, n in self._statuses.items()]
-        lines += [
+        lines = [
             "# TYPE mia_retrieve_queries_total counter",
             f"mia_retrieve_queries_total {searched}",
             "# TYPE mia_retrieve_batches_total counter",
             f"mia_retrieve_batches_total {batches}",
             "# TYPE mia_retrieve_waiting_queries gauge",
             f"mia_retrieve_waiting_queries {waiting}",
-            "# TYPE mia_retrieve_seconds histogram",
         ]
+        return "\n".join([*lines, *self.timings("retrieve")]) + "\n"
+
+    def timings(self, service: str) -> list[str]:
+        """Requests by status, and how long they took, as lines of that page."""
+        name = f"mia_{service}"
+        lines = [f"# TYPE {name}_requests_total counter"]
+        lines += [f'{name}_requests_total{{status="{status}"}} {n}' for status, n in self._statuses.items()]
+        lines.append(f"# TYPE {name}_seconds histogram")
         total = 0
         for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), self._within, strict=True):
             total += count
-            lines.append(f'mia_retrieve_seconds_bucket{{le="{bound}"}} {total}')
-        lines += [f"mia_retrieve_seconds_sum {self._seconds:.6f}", f"mia_retrieve_seconds_count {total}"]
-        return "\n".join(lines) + "\n"
+            lines.append(f'{name}_seconds_bucket{{le="{bound}"}} {total}')
+        return [*lines, f"{name}_seconds_sum {self._seconds:.6f}", f"{name}_seconds_count {total}"]

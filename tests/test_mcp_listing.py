@@ -51,6 +51,21 @@ async def test_the_listing_costs_less_than_three_thousand_tokens(
     assert 1000 < cost < 3000, f"the listing costs about {cost} tokens"
 
 
+@pytest.fixture
+def full(tmp_path: Path) -> MiaConfig:
+    """With everything that adds a tool."""
+    return MiaConfig.model_validate({"home": tmp_path, "visit": {"mode": "on"}, "images": {"cache": [tmp_path]}})
+
+
+async def test_pages_and_images_have_tools_where_they_are_configured_and_the_limit_still_holds(full: MiaConfig) -> None:
+    tools = await listed(full)
+    assert {tool.name for tool in tools} == READERS | WRITERS | {"visit", "image_search"}
+    assert tokens(tools) < 3000, f"the whole listing costs about {tokens(tools)} tokens"
+    for tool in tools:
+        assert unbounded(tool.input_schema, tool.name) == []
+        assert (tool.description or "").split(". ")[1].startswith("Call it"), tool.name
+
+
 async def test_a_read_only_server_leaves_out_every_tool_that_writes(config: MiaConfig) -> None:
     shut = config.model_copy(update={"server": ServerConfig(read_only=True)})
     tools = await listed(shut)

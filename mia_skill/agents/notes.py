@@ -18,14 +18,14 @@ class StepNote(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    query: Short = Field(default="", description="what was asked")
+    query: Short = ""
     found: Annotated[Text, StringConstraints(max_length=100_000)] = Field(
-        default="", description="text that came back, unless passage_ids says it"
+        default="", description="text, unless passage_ids says it"
     )
     passage_ids: Annotated[list[Annotated[str, StringConstraints(max_length=200)]], Field(max_length=50)] = Field(
-        default=[], description="from search"
+        default=[], description="from search, visit"
     )
-    error: Short = Field(default="", description="why it failed")
+    error: Short = ""
     thought: Short = Field(default="", description="never counted as evidence")
     tool: Annotated[str, StringConstraints(max_length=100)] = "search"
 

@@ -7,8 +7,12 @@ import click
 from mia_skill.cli.console import Settings, as_json, json_flag
 from mia_skill.cli.corpus import PORT as RETRIEVE_PORT
 from mia_skill.cli.corpus import serve_corpus
+from mia_skill.core.config import MiaConfig
 
 __all__ = ["demo", "serve", "world"]
+
+SEARCH_PORT = 8002
+"""The retriever has 8001 (spec section 11)."""
 
 
 @click.command()
@@ -16,7 +20,11 @@ __all__ = ["demo", "serve", "world"]
 @click.option(
     "--http", "transport", flag_value="http", help="Streamable HTTP at /mcp; loopback unless server.host says else."
 )
-@click.option("--rest", type=click.Choice(["retrieve"]), help="A plain HTTP service instead, as `mia corpus serve`.")
+@click.option(
+    "--rest",
+    type=click.Choice(["retrieve", "search"]),
+    help="A plain HTTP service instead: POST /retrieve over the corpus (8001), GET /server/search of the web (8002).",
+)
 @click.option("--host", help="Address to bind; beyond loopback a server.token is needed.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port for --http (default 8756).")
 @click.option("--read-only", is_flag=True, help="Leave out every tool that writes.")
@@ -26,10 +34,13 @@ def serve(
 ) -> None:
     """Serve the tools over MCP. With --stdio, stdout carries JSON-RPC only."""
     if rest and port is None:
-        port = RETRIEVE_PORT
+        port = RETRIEVE_PORT if rest == "retrieve" else SEARCH_PORT
     extra = [f"server.host={host}"] * bool(host) + [f"server.port={port}"] * (port is not None)
     extra += ["server.read_only=true"] * read_only
     config = Settings(settings.file, settings.home, (*settings.pairs, *extra)).load()
+    if rest == "search":
+        serve_search(config)
+        return
     if rest:
         serve_corpus(config)
         return
@@ -39,6 +50,34 @@ def serve(
         server.serve_http(config)
     else:
         server.serve_stdio(config)
+
+
+def serve_search(config: MiaConfig) -> None:
+    """Serve the configured web engines until a signal.
+
+    Raises:
+        ConfigError: a setting cannot be used, or the address cannot be bound.
+        InputError: no engine is configured.
+    """
+    import anyio
+
+    from mcp_server.http import allowed_names, bearer, refuse_open_door, run_app
+    from mia_skill.app import open_sources
+    from retrieval.web_service import WebService
+
+    refuse_open_door(config.server)
+    sources = open_sources(config)
+    engine = sources.pick("web")
+
+    async def serve_it() -> None:
+        try:
+            service = WebService(engine, hosts=allowed_names(config.server))
+            await run_app(bearer(service, config.server), config.server, engine.name, "/server/search")
+        finally:
+            with anyio.CancelScope(shield=True):
+                await sources.aclose()
+
+    anyio.run(serve_it)
 
 
 @click.command()
