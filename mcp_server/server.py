@@ -70,7 +70,7 @@ def build_server(config: MiaConfig, *, mia: "Mia | None" = None) -> MCPServer[Ba
             title="MIA",
             instructions=INSTRUCTIONS,
             version=__version__,
-            tools=list(build_tools(read_only=settings.read_only, limit=settings.max_result_chars)),
+            tools=list(build_tools(config)),
             lifespan=lifespan,
             log_level="WARNING",
             subscriptions=False,

@@ -12,12 +12,15 @@ from mia_skill.core.types import MemoryUnit
 from mia_skill.core.verdict import Check, CheckState, Claim, Verdict
 
 if TYPE_CHECKING:
+    from mcp_server.jobs import Job
+    from mia_skill.agents.episode import Episode
     from retrieval.bank import Hit
 
 __all__ = [
     "BriefView",
     "ForgotView",
     "FoundView",
+    "JobView",
     "JudgedView",
     "MemoryView",
     "PageView",
@@ -25,12 +28,15 @@ __all__ = [
     "RatedView",
     "RecalledView",
     "ReplannedView",
+    "ResearchView",
     "StoredView",
     "brief_view",
+    "job_view",
     "judged_view",
     "listed_memory",
     "memory_view",
     "recalled_memory",
+    "research_view",
     "state",
 ]
 
@@ -215,6 +221,62 @@ class ForgotView(View):
     """How many are gone."""
 
     forgotten: int
+
+
+class ResearchView(View):
+    """What a whole run found."""
+
+    more: ClassVar[str] = "read the memory of this run with memory_list and memory_show"
+    answer: str
+    label: Literal["correct", "incorrect", "abstain", "not_attempted", "not_judged"]
+    p_correct: float | None = None
+    reasons: tuple[str, ...] = ()
+    plan: tuple[str, ...] = ()
+    replanned: bool = False
+    searches: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    stop: str
+    memory_ids: tuple[str, ...] = ()
+    tokens: int = 0
+
+
+class JobView(View):
+    """How far a research job is."""
+
+    handle: str
+    state: Literal["running", "done", "failed", "cancelled"]
+    stage: str = ""
+    events: int = 0
+    error: str = ""
+    result: Annotated[ResearchView | None, WithJsonSchema({"type": "object"})] = None
+
+
+def research_view(episode: "Episode") -> ResearchView:
+    """An episode as a model reads it: the answer first, then how much it is worth, then how it came about."""
+    verdict, steps = episode.verdict, episode.trajectory.steps
+    written = episode.replan.plan if episode.replan and episode.replan.plan else episode.plan
+    titles = [passage.title or passage.id for step in steps for passage in step.passages]
+    return ResearchView(
+        answer=episode.trajectory.answer,
+        label=verdict.label.value if verdict else "not_judged",
+        p_correct=verdict.p_correct if verdict else None,
+        reasons=verdict.reasons if verdict else (),
+        plan=written.steps,
+        replanned=written is not episode.plan,
+        searches=tuple(step.query for step in steps),
+        sources=tuple(dict.fromkeys(titles)),
+        stop=episode.trajectory.stop.value,
+        memory_ids=episode.memory_ids,
+        tokens=episode.usage.prompt_tokens + episode.usage.completion_tokens,
+    )
+
+
+def job_view(job: "Job") -> JobView:
+    """A job as a model reads it."""
+    result = job.result if isinstance(job.result, ResearchView) else None
+    return JobView(
+        handle=job.handle, state=job.state, stage=job.stage, events=job.events, error=job.error, result=result
+    )
 
 
 def state(unit: MemoryUnit) -> State:

@@ -19,7 +19,7 @@ class Ledger:
 
     capacity: int = 4096
     _passages: OrderedDict[str, Passage] = field(default_factory=OrderedDict, repr=False)
-    _shown: OrderedDict[str, tuple[str, ...]] = field(default_factory=OrderedDict, repr=False)
+    _shown: OrderedDict[tuple[str, str], tuple[str, ...]] = field(default_factory=OrderedDict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def keep(self, passages: Iterable[Passage]) -> None:
@@ -36,16 +36,21 @@ class Ledger:
         with self._lock:
             return tuple(self._passages[one] for one in ids if one in self._passages)
 
-    def show(self, question: str, unit_ids: Iterable[str]) -> None:
+    def show(self, question: str, unit_ids: Iterable[str], *, namespace: str = "default") -> None:
         """Remember which units were shown for a question; further ones are added."""
         with self._lock:
-            key = " ".join(question.split()).casefold()
+            key = _key(question, namespace)
             self._shown[key] = tuple(dict.fromkeys((*self._shown.get(key, ()), *unit_ids)))
             self._shown.move_to_end(key)
             while len(self._shown) > self.capacity:
                 self._shown.popitem(last=False)
 
-    def shown(self, question: str) -> tuple[str, ...]:
+    def shown(self, question: str, *, namespace: str = "default") -> tuple[str, ...]:
         """The units shown for a question, for the credit when its outcome is known."""
         with self._lock:
-            return self._shown.get(" ".join(question.split()).casefold(), ())
+            return self._shown.get(_key(question, namespace), ())
+
+
+def _key(question: str, namespace: str) -> tuple[str, str]:
+    """Spacing and case do not matter; namespaces never see each other's units."""
+    return namespace, " ".join(question.split()).casefold()

@@ -79,8 +79,9 @@ class Mia:
 
     async def recall(self, question: Question, *, namespace: str | None = None, **limits: object) -> Recall:
         """Successes and failures on similar questions, or "nothing relevant". `limits` are fields of `MemoryQuery`."""
-        recall = await self.manager.recall(self.query(question, namespace=namespace, **limits))
-        self.ledger.show(question.text, (hit.unit.id for hit in recall.hits))
+        query = self.query(question, namespace=namespace, **limits)
+        recall = await self.manager.recall(query)
+        self.ledger.show(question.text, (hit.unit.id for hit in recall.hits), namespace=query.namespace)
         return recall
 
     def query(self, question: Question, *, namespace: str | None = None, **limits: object) -> MemoryQuery:
@@ -100,7 +101,7 @@ class Mia:
 
     async def store(self, run: Run, *, listener: Listener = silent) -> Stored:
         """Keep one finished run: compress, consolidate and credit the units shown, in one transaction."""
-        shown = run.memory_ids or self.ledger.shown(run.question.text)
+        shown = run.memory_ids or self.ledger.shown(run.question.text, namespace=run.namespace)
         return await self.manager.consolidate((run.model_copy(update={"memory_ids": shown}),), listener=listener)
 
     async def add(self, unit: MemoryUnit) -> Stored:
@@ -131,9 +132,9 @@ class Mia:
 
     # -- planning ---------------------------------------------------------------------------------------------
 
-    async def plan_request(self, question: Question, *, mark: str) -> tuple[Message, ...]:
+    async def plan_request(self, question: Question, *, mark: str, namespace: str | None = None) -> tuple[Message, ...]:
         """What a borrowed planning model is to read. Renders alike for the same bank and mark."""
-        return plan_messages(question, await self.recall(question), mark=mark)
+        return plan_messages(question, await self.recall(question, namespace=namespace), mark=mark)
 
     async def plan(
         self, question: Question, *, form: PlanForm | None = None, draft: str | None = None, **recall: object
@@ -171,6 +172,7 @@ class Mia:
         *,
         form: ReplanForm | None = None,
         draft: str | None = None,
+        namespace: str | None = None,
     ) -> Replanned:
         """Whether a run needs a new plan, and the new plan; signals found without a model come along always.
 
@@ -178,7 +180,7 @@ class Mia:
             ModelError, PlanError: the model failed; nothing was decided.
         """
         found = signals(question.text, steps, answer)
-        shown = self.ledger.shown(question.text)
+        shown = self.ledger.shown(question.text, namespace=namespace or self.config.memory.namespace)
         usage = Usage()
         if form is not None:
             decision = replan_from_form(form, shown, brain="host")
@@ -235,7 +237,14 @@ class Mia:
 
     # -- the whole agent --------------------------------------------------------------------------------------
 
-    async def ask(self, question: Question, *, store: bool = True, listener: Listener = silent) -> Episode:
+    async def ask(
+        self,
+        question: Question,
+        *,
+        store: bool = True,
+        namespace: str | None = None,
+        listener: Listener = silent,
+    ) -> Episode:
         """One whole episode with the configured models; then, unless told otherwise, what it taught is stored.
 
         Raises:
@@ -254,9 +263,10 @@ class Mia:
             executor=Executor(self.models["executor"], self.sources.pick("auto"), self.config.search.k),
             judge=self._verdict,
         )
-        episode = await run_episode(question, crew, self.query(question), self.config.budget, listener=listener)
+        query = self.query(question, namespace=namespace)
+        episode = await run_episode(question, crew, query, self.config.budget, listener=listener)
         if store and episode.trajectory.steps:
-            await self.store(episode.run, listener=listener)
+            await self.store(episode.run.model_copy(update={"namespace": query.namespace}), listener=listener)
         return episode
 
     async def _verdict(self, case: Case, /) -> Verdict:

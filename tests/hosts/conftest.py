@@ -98,7 +98,9 @@ class Served:
 def served(tmp_path: Path) -> Served:
     """The server of this checkout over a small corpus. Hosts drop PYTHONPATH, so a launcher says where it is."""
     launcher = tmp_path / "server.py"
-    launcher.write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom mcp_server.__main__ import main\nmain()\n")
+    launcher.write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom mcp_server.__main__ import main\nmain()\n"
+    )
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text("".join(json.dumps(passage) + "\n" for passage in CORPUS))
     home = tmp_path / "memory"
