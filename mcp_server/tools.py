@@ -8,7 +8,6 @@ from mcp.server.mcpserver import Context, Resolve
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CreateMessageResult
 from pydantic import Field
-from trust.panel import JudgeForm
 
 from mcp_server.backend import Backend
 from mcp_server.caller import caller_of, own_unit
@@ -61,6 +60,7 @@ from mia_skill.core.chat import parse_form
 from mia_skill.core.config import MiaConfig
 from mia_skill.core.errors import MiaError, ModelReplyError, PlanError
 from mia_skill.core.types import Outcome, Text
+from trust.panel import JudgeForm
 
 __all__ = ["build_tools"]
 

@@ -37,6 +37,24 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     sys.stderr.flush()
 
 
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """No dots among those lines."""
+    shown = "tests/hosts/" in report.nodeid and report.when == "call" and report.passed
+    return ("passed", "", "PASSED") if shown else None
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The overall result."""
+    ours = {
+        outcome: sum("tests/hosts/" in report.nodeid for report in terminalreporter.stats.get(outcome, []))
+        for outcome in ("passed", "failed", "error", "skipped")
+    }
+    if any(ours.values()):
+        bad = ours["failed"] + ours["error"] + ours["skipped"]
+        verdict = "FAIL" if bad else "PASS"
+        terminalreporter.write_line(f"{verdict}  all hosts: {ours['passed']} scenarios passed, {bad} did not")
+
+
 @dataclass(frozen=True)
 class Host:
     """Runs the installed hosts on the node installed with them, in a home of their own."""

@@ -65,7 +65,8 @@ def assert_readable_and_not_doubled(results: list[str]) -> None:
         text = unwrapped(given)
         assert expected in text, (tool, text)
         assert "Error executing" not in text, (tool, text)
-        keys = re.findall(r'^\s*"(memories|status|results|label|ids|note|brief|source)":', text, re.M)
+        assert "structuredContent" not in text, (tool, text)
+        keys = re.findall(r'^\s*"(memories|status|results|label|ids|note|brief)":', text, re.M)
         assert keys, (tool, text)
         assert len(keys) == len(set(keys)), f"{tool} reached the model twice: {text}"
 
