@@ -38,9 +38,8 @@ class Job:
     owner: str
     handle: str = field(default_factory=lambda: str(uuid4()))
     state: State = "running"
-    stage: str = ""
-    message: str = ""
-    events: int = 0
+    events: list[Event] = field(default_factory=list)
+    """What happened so far; an episode has a few dozen at most."""
     result: View | None = None
     error: str = ""
     ended: float | None = None
@@ -49,6 +48,11 @@ class Job:
     over: anyio.Event = field(default_factory=anyio.Event, repr=False)
     news: anyio.Event = field(default_factory=anyio.Event, repr=False)
     """Set and replaced at every event."""
+
+    @property
+    def stage(self) -> str:
+        """What it is at."""
+        return self.events[-1].stage if self.events else ""
 
     def tell(self) -> None:
         """Wake whoever waits for news."""
@@ -105,7 +109,7 @@ class Jobs:
 
     async def _run(self, job: Job, work: Work) -> None:
         async def listen(event: Event, /) -> None:
-            job.stage, job.message, job.events = event.stage, event.message, job.events + 1
+            job.events.append(event)
             job.tell()
 
         state: State = "cancelled"

@@ -16,7 +16,7 @@ from mcp_server.jobs import Job, Work
 from mcp_server.progress import pulse
 from mcp_server.views import JobView, ResearchView, job_view, research_view
 from mia_skill.core.config import MiaConfig
-from mia_skill.core.events import Event, Listener
+from mia_skill.core.events import Listener
 from mia_skill.core.types import Question
 
 if TYPE_CHECKING:
@@ -87,13 +87,15 @@ async def work_on(ctx: Context[Backend], question: Question) -> Work:
 async def follow(job: Job, report: Listener) -> None:
     """Report what happens until the job is over."""
     told = 0
-    while not job.over.is_set():
-        news = job.news
-        if job.events > told:
-            told = job.events
-            await report(Event(stage=job.stage, message=job.message, done=told))
-            continue
-        await news.wait()
+    while True:
+        news, over = job.news, job.over.is_set()
+        for event in job.events[told:]:
+            told += 1
+            await report(event)
+        if over:
+            return
+        if told == len(job.events) and not job.over.is_set():
+            await news.wait()
 
 
 RESEARCH: tuple[Entry, ...] = (

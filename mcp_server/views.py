@@ -275,7 +275,7 @@ def job_view(job: "Job") -> JobView:
     """A job as a model reads it."""
     result = job.result if isinstance(job.result, ResearchView) else None
     return JobView(
-        handle=job.handle, state=job.state, stage=job.stage, events=job.events, error=job.error, result=result
+        handle=job.handle, state=job.state, stage=job.stage, events=len(job.events), error=job.error, result=result
     )
 
 
