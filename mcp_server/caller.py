@@ -73,7 +73,9 @@ def of_token(access: AccessToken) -> Caller:
     """The caller that an access token stands for."""
     claimed = (access.claims or {}).get(NAMESPACES, ())
     spaces = tuple(str(one) for one in claimed) if isinstance(claimed, list | tuple) else ()
-    return Caller(access.subject or access.client_id, frozenset(access.scopes), spaces)
+    # The space keeps subjects apart from configured clients, whose names have none.
+    name = f"{access.client_id} {access.subject}" if access.subject else access.client_id
+    return Caller(name, frozenset(access.scopes), spaces)
 
 
 async def own_unit(mia: "Mia", caller: Caller, unit_id: str) -> MemoryUnit:
@@ -82,8 +84,11 @@ async def own_unit(mia: "Mia", caller: Caller, unit_id: str) -> MemoryUnit:
     Raises:
         UnknownIdError: there is none, or it is somebody else's; the message is the same.
     """
-    unit = await mia.unit(unit_id)
-    if not caller.owns(unit):
+    try:
+        unit = await mia.unit(unit_id)
+    except UnknownIdError:
+        unit = None
+    if unit is None or not caller.owns(unit):
         raise UnknownIdError(f"there is no memory unit {unit_id!r}: memory_list shows those that are")
     return unit
 

@@ -9,7 +9,6 @@ import httpx
 import orjson
 from mcp.server.auth.provider import AccessToken, TokenVerifier
 from mcp.server.auth.settings import AuthSettings
-from pydantic import AnyHttpUrl
 
 from mcp_server.caller import NAMESPACES
 from mia_skill.core.config import ClientConfig, OAuthConfig, Scope, ServerConfig
@@ -117,10 +116,13 @@ def auth_settings(oauth: OAuthConfig | None) -> AuthSettings | None:
     """The SDK's resource-server mode: metadata (RFC 9728), challenges, and tokens for this resource only."""
     if oauth is None:
         return None
-    return AuthSettings(
-        issuer_url=AnyHttpUrl(oauth.issuer_url),
-        resource_server_url=AnyHttpUrl(oauth.resource_url),
-        validate_token_resource=True,
+    # From texts, not from URL objects: those would gain a slash, and issuers are compared as texts (RFC 8414).
+    return AuthSettings.model_validate(
+        {
+            "issuer_url": oauth.issuer_url,
+            "resource_server_url": oauth.resource_url,
+            "validate_token_resource": True,
+        }
     )
 
 

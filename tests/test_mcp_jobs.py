@@ -1,6 +1,5 @@
 """Jobs on a clock of their own: expiry, owners, the number kept."""
 
-
 import anyio
 import pytest
 
