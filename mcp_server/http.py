@@ -19,7 +19,7 @@ from mcp_server.tokens import verifier_of
 from mia_skill.core.config import ServerConfig
 from mia_skill.core.errors import ConfigError
 
-__all__ = ["build_app", "run_http"]
+__all__ = ["build_app", "listen", "run_http"]
 
 PATH = "/mcp"
 GRACE_S = 5
@@ -119,6 +119,9 @@ def listen(settings: ServerConfig) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family)
+        bound = socket.create_server((settings.host, settings.port), family=family)
     except OSError as cause:
         raise ConfigError(f"cannot serve at {settings.host}:{settings.port}: {cause.strerror}") from None
+    # asyncio leaves it off for sockets made by others, and then every answer waits 40 ms for an acknowledgement.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound
