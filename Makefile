@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-LINT   := mia_skill mcp_server trust retrieval training tests benchmarks examples
+LINT   := mia_skill mcp_server trust retrieval training tests benchmarks
 
 .PHONY: help demo test check fix test-all test-hosts test-real vllm-cpu bench docs clean
 
@@ -29,6 +29,7 @@ check: $(STAMP)  ## Lint, formatting, types, import floors
 	@$(BIN)/ruff format --check $(LINT)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/mia manifest --check
 
 fix: $(STAMP)  ## Mend lint and formatting
 	@$(BIN)/ruff check --fix $(LINT)
@@ -50,6 +51,8 @@ test-real: $(STAMP) vllm-cpu  ## The tests against a real vLLM server, which is 
 bench: $(STAMP)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/bank.py
 	@$(BIN)/python benchmarks/server.py
+	@$(BIN)/python benchmarks/search_service.py
+	@$(BIN)/python benchmarks/corpus_build.py --passages 50000
 
 clean:  ## Remove the environments and caches made here
 	rm -rf $(VENV) .venv-vllm .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -19,7 +19,7 @@ from mcp_server.tokens import verifier_of
 from mia_skill.core.config import ServerConfig
 from mia_skill.core.errors import ConfigError
 
-__all__ = ["build_app", "listen", "run_http"]
+__all__ = ["allowed_names", "bearer", "build_app", "listen", "refuse_open_door", "run_app", "run_http"]
 
 PATH = "/mcp"
 GRACE_S = 5
@@ -34,11 +34,19 @@ async def run_http(server: MCPServer[Backend], settings: ServerConfig) -> None:
     Raises:
         ConfigError: beyond loopback without tokens, or the address cannot be bound.
     """
-    app = build_app(server, settings)
+    await run_app(build_app(server, settings), settings, "MCP", PATH)
+
+
+async def run_app(app: ASGIApp, settings: ServerConfig, what: str, path: str) -> None:
+    """Serve an application until a signal; `what` is served at `path`. The address goes to stderr.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
     with closing(listen(settings)) as bound:
         host, port = bound.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        sys.stderr.write(f"MIA serves MCP at http://{shown}:{port}{PATH}\n")
+        sys.stderr.write(f"MIA serves {what} at http://{shown}:{port}{path}\n")
         sys.stderr.flush()
         running = QuietServer(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S))
         async with anyio.create_task_group() as group:
@@ -69,12 +77,7 @@ def build_app(server: MCPServer[Backend], settings: ServerConfig) -> ASGIApp:
     Raises:
         ConfigError: beyond loopback without tokens.
     """
-    verifier = verifier_of(settings)
-    if verifier is None and not is_loopback(settings.host):
-        raise ConfigError(
-            f"server.host {settings.host!r} is reachable from outside: set server.token (MIA_SERVER__TOKEN), "
-            "server.clients or server.oauth as well"
-        )
+    refuse_open_door(settings)
     names = allowed_names(settings)
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=True,
@@ -87,10 +90,34 @@ def build_app(server: MCPServer[Backend], settings: ServerConfig) -> ASGIApp:
         transport_security=security,
         max_request_body_size=settings.max_body_bytes,
     )
-    if verifier is None:
-        return app
-    # With OAuth the SDK checks tokens itself: build_server has given it the same verifier.
-    return RateLimit(app if settings.oauth else Bearer(app, verifier), settings.rate_per_minute)
+    if settings.oauth:
+        # The SDK checks tokens itself: build_server has given it the same verifier.
+        return RateLimit(app, settings.rate_per_minute)
+    return bearer(app, settings)
+
+
+def bearer(app: ASGIApp, settings: ServerConfig) -> ASGIApp:
+    """`app` behind tokens and a rate, if there are any tokens.
+
+    Raises:
+        ConfigError: beyond loopback without tokens.
+    """
+    refuse_open_door(settings)
+    verifier = verifier_of(settings)
+    return app if verifier is None else RateLimit(Bearer(app, verifier), settings.rate_per_minute)
+
+
+def refuse_open_door(settings: ServerConfig) -> None:
+    """
+    Raises:
+        ConfigError: beyond loopback without tokens.
+    """
+    guarded = settings.token is not None or settings.clients or settings.oauth is not None
+    if not guarded and not is_loopback(settings.host):
+        raise ConfigError(
+            f"server.host {settings.host!r} is reachable from outside: set server.token (MIA_SERVER__TOKEN), "
+            "server.clients or server.oauth as well"
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -54,6 +55,7 @@ class Introspection:
 
     def __init__(self, settings: OAuthConfig, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.settings = settings
+        self.clock = time.time
         self._transport = transport
 
     async def verify_token(self, token: str) -> AccessToken | None:
@@ -62,15 +64,16 @@ class Introspection:
         if told is None or told.get("active") is not True:
             return None
         subject = str(told.get("sub") or told.get("client_id") or "")
-        if not subject:
+        resource, expires = audience(told.get("aud"), self.settings.resource_url), told.get("exp")
+        late = isinstance(expires, int | float) and expires < self.clock()
+        if not subject or resource is None or late:
             return None
-        expires = told.get("exp")
         return AccessToken(
             token=token,
             client_id=str(told.get("client_id") or subject),
             scopes=str(told.get("scope") or "").split(),
             expires_at=int(expires) if isinstance(expires, int | float) else None,
-            resource=audience(told.get("aud"), self.settings.resource_url),
+            resource=resource,
             subject=subject,
             claims={NAMESPACES: namespaces_of(told, self.settings.issuer_url, subject)},
         )
@@ -132,9 +135,9 @@ def digest(token: str) -> bytes:
 
 
 def audience(claimed: object, wanted: str) -> str | None:
-    """The audience of a token; of several, the one that is this server."""
-    several = [str(one) for one in claimed] if isinstance(claimed, list) else [str(claimed)] if claimed else []
-    return next((one for one in several if one.rstrip("/") == wanted.rstrip("/")), several[0] if several else None)
+    """The audience of a token that is this server; None when it was issued for others only."""
+    several = claimed if isinstance(claimed, list) else [claimed]
+    return next((one for one in several if isinstance(one, str) and one.rstrip("/") == wanted.rstrip("/")), None)
 
 
 def namespaces_of(told: Mapping[str, Any], issuer: str, subject: str) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import anyio
 import anyio.to_thread
@@ -19,7 +19,11 @@ from retrieval.bank import Bank
 from retrieval.embed import Embedder
 from retrieval.search import SearchEngine
 
-__all__ = ["Found", "Judged", "Mia", "Planned", "Replanned", "Sources", "build", "open_bank"]
+if TYPE_CHECKING:
+    from retrieval.corpus import Corpus
+    from retrieval.dense import Progress
+
+__all__ = ["Found", "Judged", "Mia", "Planned", "Replanned", "Sources", "build", "open_bank", "open_corpus"]
 
 
 @asynccontextmanager
@@ -69,12 +73,11 @@ def _assemble(config: MiaConfig) -> Mia:
         endpoint = config.models.of(role)
         if endpoint is not None:
             models[role] = made.setdefault(endpoint, OpenAIChat(endpoint))
-    corpus = LazyCorpus(config, embedder) if config.search.corpus else None
     return Mia(
         config=config,
         bank=bank,
         manager=Manager(bank, models.get("manager")),
-        sources=Sources(corpus=corpus, web=build_web(config.search)),
+        sources=Sources(corpus=corpus_engine(config, embedder), web=build_web(config.search)),
         models=models,
     )
 
@@ -101,13 +104,48 @@ class LazyCorpus:
         return await self._opened.search(query, k)
 
     def _open(self) -> SearchEngine:
-        from retrieval.corpus import Corpus
+        return open_corpus(self.config, self.embedder)
 
-        search = self.config.search
-        cache = self.config.home / "cache" / "corpus"
-        return Corpus.open(
-            search.corpus,
-            self.embedder if search.dense else None,
-            cache=cache,
-            passage_chars=search.passage_chars,
+
+def corpus_engine(config: MiaConfig, embedder: Embedder) -> SearchEngine | None:
+    """What searches the corpus of the settings: a service, or local files opened at the first search; None if neither
+    is set.
+
+    Raises:
+        ConfigError: `search.corpus_url` is no address.
+    """
+    search = config.search
+    if search.corpus_url is not None:
+        from retrieval.remote import RemoteCorpus
+
+        return RemoteCorpus(
+            search.corpus_url, key=search.corpus_key, timeout_s=search.timeout_s, passage_chars=search.passage_chars
         )
+    return LazyCorpus(config, embedder) if search.corpus else None
+
+
+def open_corpus(config: MiaConfig, embedder: Embedder | None = None, *, progress: "Progress | None" = None) -> "Corpus":
+    """The corpus of the settings: one folder that `mia corpus build` made, or files read into memory.
+
+    Raises:
+        CorpusError: a file is missing or broken.
+        CorpusMismatchError: the built corpus is of other files, or of another embedder.
+    """
+    from retrieval.corpus import Corpus
+    from retrieval.embed import build_embedder
+    from retrieval.rerank import build_reranker
+
+    search = config.search
+    chosen = embedder or build_embedder(config.memory, config.home / "cache") if search.dense else None
+    reranker = build_reranker(search)
+    if len(search.corpus) == 1 and search.corpus[0].expanduser().is_dir():
+        folder = search.corpus[0].expanduser()
+        return Corpus.load(folder, chosen, passage_chars=search.passage_chars, reranker=reranker)
+    return Corpus.open(
+        search.corpus,
+        chosen,
+        cache=config.home / "cache" / "corpus",
+        progress=progress,
+        passage_chars=search.passage_chars,
+        reranker=reranker,
+    )

@@ -1,23 +1,34 @@
 """A corpus of passages, searched by words and by meaning at once."""
 
+import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import anyio
+import numpy as np
 
-from mia_skill.core.errors import InputError
+from mia_skill.core.errors import CorpusMismatchError, InputError
 from mia_skill.core.types import Passage
+from retrieval.ann import gpu_search, load_index
+from retrieval.build import INDEX, RAW, WORDS, embedded_text
 from retrieval.dense import DenseIndex, Progress
 from retrieval.lexical import LexicalIndex
-from retrieval.passages import Passages, read_passages, shortened
+from retrieval.manifest import Manifest, read_manifest
+from retrieval.passages import read_passages, shortened
+from retrieval.raw_vectors import raw_rows
+from retrieval.rerank import Reranker
 from retrieval.search import checked, reciprocal_rank_fusion
+from retrieval.store import DiskStore, MemoryStore, PassageStore
 from retrieval.vectors import Embedder
 
-__all__ = ["Corpus", "How"]
+__all__ = ["Corpus", "How", "Ranking"]
 
-How = Literal["fused", "bm25", "dense"]
+How = Literal["reranked", "fused", "bm25", "dense"]
+SAME_VECTOR = 0.999
+"""Cosine of one text embedded twice; float16 costs 0.00001 of it."""
 DEPTH = 100
 """Hits of each ranking that are fused."""
 
@@ -29,13 +40,19 @@ class Corpus:
     """
 
     def __init__(
-        self, passages: Passages, lexical: LexicalIndex, dense: DenseIndex | None, *, passage_chars: int
+        self,
+        store: PassageStore,
+        lexical: LexicalIndex,
+        dense: DenseIndex | None,
+        *,
+        passage_chars: int,
+        reranker: Reranker | None = None,
     ) -> None:
-        self._passages = passages.items
-        self._places = {passage.id: place for place, passage in enumerate(passages.items)}
+        self._store = store
         self._lexical = lexical
         self._dense = dense
         self._chars = passage_chars
+        self._reranker = reranker
 
     @classmethod
     def open(
@@ -47,6 +64,7 @@ class Corpus:
         progress: Progress | None = None,
         passage_chars: int = 1200,
         dense: bool = True,
+        reranker: Reranker | None = None,
     ) -> "Corpus":
         """Read, index and embed. What was derived is kept under `cache` and used again for the same bytes and the
         same embedder; a part that is missing or damaged is made anew. Without an embedder, or with `dense` false,
@@ -60,16 +78,40 @@ class Corpus:
         lexical = LexicalIndex.open(passages.items, passages.digest, cache)
         meaning = None
         if embedder is not None and dense:
-            texts = [f"{passage.title}\n{passage.text}" for passage in passages.items]
+            texts = [embedded_text(passage) for passage in passages.items]
             meaning = DenseIndex.open(texts, embedder, cache, progress)
-        return cls(passages, lexical, meaning, passage_chars=passage_chars)
+        return cls(MemoryStore(passages.items), lexical, meaning, passage_chars=passage_chars, reranker=reranker)
+
+    @classmethod
+    def load(
+        cls, folder: Path, embedder: Embedder | None, *, passage_chars: int = 1200, reranker: Reranker | None = None
+    ) -> "Corpus":
+        """A corpus that `mia corpus build` made, read from its memory-mapped files; the vectors go to the GPUs if
+        FAISS has a GPU build and sees any. BM25 alone without an embedder, or if it was built of words only.
+
+        Raises:
+            CorpusError: the folder holds no corpus, or a damaged one.
+            CorpusMismatchError: a source has changed since, or the vectors are another embedder's.
+            ModelError: the embedder gave no vectors.
+        """
+        made = read_manifest(folder)
+        made.check(folder)
+        store = DiskStore(folder)
+        dense = None
+        if embedder is not None and made.layout is not None:
+            raw = raw_rows(folder / RAW, made.layout.dimension)
+            _same_embedder(made, folder, embedder, store)
+            index = gpu_search(raw, made.layout) or load_index(folder / INDEX, made.layout, raw)
+            dense = DenseIndex(embedder, index)
+        words = LexicalIndex.load(folder / WORDS)
+        return cls(store, words, dense, passage_chars=passage_chars, reranker=reranker)
 
     @property
     def name(self) -> str:
         return "corpus"
 
     def __len__(self) -> int:
-        return len(self._passages)
+        return len(self._store)
 
     def get(self, id_: str) -> Passage:
         """A passage in full.
@@ -77,9 +119,10 @@ class Corpus:
         Raises:
             InputError: there is none with this id.
         """
-        if id_ not in self._places:
+        place = self._store.place(id_)
+        if place is None:
             raise InputError(f"no passage {id_[:80]!r} in the corpus: use an id that a search returned")
-        return self._passages[self._places[id_]]
+        return self._store.passage(place)
 
     async def search(self, query: str, k: int = 5) -> tuple[Passage, ...]:
         """The `k` best passages.
@@ -90,32 +133,104 @@ class Corpus:
         """
         return await anyio.to_thread.run_sync(partial(self.find, query, k))
 
-    def find(self, query: str, k: int = 5, how: How = "fused") -> tuple[Passage, ...]:
-        """As `search`, in this thread; `how` can ask for one ranking alone.
+    @property
+    def best(self) -> How:
+        """The best way of searching that this corpus has."""
+        return "reranked" if self._reranker is not None else "fused"
+
+    def find(self, query: str, k: int = 5, how: How | None = None) -> tuple[Passage, ...]:
+        """As `search`, in this thread; `how` can ask for another ranking than the best.
 
         Raises:
             InputError: as `search`, or "dense" is asked of a corpus without embeddings.
             ModelError: the query could not be embedded.
         """
-        query = checked(query, k)
-        found = self._rank(query, k, how)
+        (found,) = self.rank_many([checked(query, k)], k, how)
         return tuple(
-            shortened(self._passages[place], self._chars).model_copy(update={"score": score}) for place, score in found
+            shortened(self._store.passage(place), self._chars).model_copy(update={"score": score})
+            for place, score in found
         )
 
-    def _rank(self, query: str, k: int, how: How) -> list[tuple[int, float]]:
-        if self._dense is None:
-            if how == "dense":
-                raise InputError("this corpus was opened without embeddings: set search.dense = true")
-            return self._lexical.rank(query, k)
-        match how:
+    def fragment(self, place: int) -> bytes:
+        """The passage at a position as a service sends it: JSON of `{id, contents}`."""
+        return self._store.fragment(place)
+
+    def rank_many(self, queries: Sequence[str], k: int, how: How | None = None) -> list[list[tuple[int, float]]]:
+        """For each checked query the `k` best positions with their scores: one encoding, one vector search for all.
+
+        Raises:
+            InputError: "dense" is asked of a corpus without embeddings.
+            ModelError: the queries could not be embedded.
+        """
+        match how or self.best:
             case "bm25":
-                return self._lexical.rank(query, k)
+                return self._by_words(queries, k)
             case "dense":
-                return self._dense.rank(query, k)
+                return self._by_meaning(queries, k)
             case "fused":
-                depth = max(k, DEPTH)
-                rankings = [
-                    [str(place) for place, _ in index.rank(query, depth)] for index in (self._lexical, self._dense)
-                ]
-                return [(int(place), score) for place, score in reciprocal_rank_fusion(rankings)[:k]]
+                return [ranked[:k] for ranked in self._fused(queries, max(k, DEPTH))]
+            case "reranked":
+                found = self._fused(queries, max(k, DEPTH))
+                return [self._reranked(query, ranked)[:k] for query, ranked in zip(queries, found, strict=True)]
+
+    def _by_words(self, queries: Sequence[str], depth: int) -> list[list[tuple[int, float]]]:
+        return [self._lexical.rank(query, depth) for query in queries]
+
+    def _by_meaning(self, queries: Sequence[str], depth: int) -> list[list[tuple[int, float]]]:
+        if self._dense is None:
+            raise InputError("this corpus was opened without embeddings: set search.dense = true")
+        return self._dense.rank_many(queries, depth)
+
+    def _fused(self, queries: Sequence[str], depth: int) -> list[list[tuple[int, float]]]:
+        """All of both rankings: up to twice `depth`."""
+        rankings = [self._by_words(queries, depth)]
+        rankings += [self._by_meaning(queries, depth)] if self._dense is not None else []
+        return [fused(*ranked) for ranked in zip(*rankings, strict=True)]
+
+    def _reranked(self, query: str, ranked: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+        if self._reranker is None:
+            raise InputError("this corpus was opened without a reranker: set search.rerank")
+        candidates = [(self._store.passage(place), score) for place, score in ranked]
+        return [(ranked[at][0], score) for at, score in self._reranker.rerank(query, candidates)]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One way of searching a corpus, as a service wants it."""
+
+    corpus: Corpus
+    how: How | None = None
+    """None: the best it has."""
+
+    def __len__(self) -> int:
+        return len(self.corpus)
+
+    def rank_many(self, queries: Sequence[str], k: int, /) -> list[list[tuple[int, float]]]:
+        """See `Corpus.rank_many`."""
+        return self.corpus.rank_many(queries, k, self.how)
+
+    def fragment(self, place: int) -> bytes:
+        """See `Corpus.fragment`."""
+        return self.corpus.fragment(place)
+
+
+def fused(*rankings: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Positions by the sum of their reciprocal ranks, best first."""
+    named = [[str(place) for place, _ in ranking] for ranking in rankings]
+    return [(int(place), score) for place, score in reciprocal_rank_fusion(named)]
+
+
+def _same_embedder(made: Manifest, folder: Path, embedder: Embedder, store: PassageStore) -> None:
+    """Are the stored vectors this embedder's? By its identity, and by embedding the first passage again: the name of
+    a remote model does not change when what is behind it does.
+    """
+    same = made.recipe.embedder == embedder.identity
+    if same:
+        (fresh,) = embedder.embed([embedded_text(store.passage(0))], "passage")
+        kept = raw_rows(folder / RAW, embedder.dimension)[0].astype(np.float32)
+        same = float(fresh @ kept) > SAME_VECTOR
+    if not same:
+        raise CorpusMismatchError(
+            f"the vectors of {folder} were made with another embedder: set memory.embedder back, or build again: "
+            f"{made.recipe.command} --out {shlex.quote(str(folder))}"
+        )

@@ -5,11 +5,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mia_skill.core.errors import CorpusError
-from retrieval.index import FlatIndex
+from mia_skill.core.require import require
+from retrieval.ann import Layout, VectorSearch
 from retrieval.vectors import Embedder, Rows
 
 __all__ = ["DenseIndex", "Progress"]
@@ -21,9 +23,9 @@ Progress = Callable[[int, int], None]
 
 
 class DenseIndex:
-    """Ranks passages, by position, for a query."""
+    """Ranks passages, by position, for queries."""
 
-    def __init__(self, embedder: Embedder, index: FlatIndex) -> None:
+    def __init__(self, embedder: Embedder, index: VectorSearch) -> None:
         self._embedder = embedder
         self._index = index
 
@@ -31,19 +33,21 @@ class DenseIndex:
     def open(
         cls, texts: Sequence[str], embedder: Embedder, cache: Path | None, progress: Progress | None = None
     ) -> "DenseIndex":
-        """The index of `texts`. Vectors found whole in `cache` are used, the others made and kept; a run that was
-        broken off goes on where it was.
+        """The exact index of `texts`, in memory. Vectors found whole in `cache` are used, the others made and kept; a
+        run that was broken off goes on where it was.
 
         Raises:
             CorpusError: the cache cannot be written.
             ModelError: the embedder gave no vectors.
         """
-        index = FlatIndex(embedder.dimension)
+        faiss: Any = require("faiss", extra="faiss-gpu")
+        layout = Layout(kind="flat", precision="fp32", dimension=embedder.dimension)
+        index = faiss.IndexFlatIP(layout.dimension)
         for rows in _vectors(texts, embedder, cache):
-            index.add(rows)
+            index.add(np.ascontiguousarray(rows, dtype=np.float32))
             if progress is not None:
-                progress(len(index), len(texts))
-        return cls(embedder, index)
+                progress(int(index.ntotal), len(texts))
+        return cls(embedder, VectorSearch(index, layout))
 
     def rank(self, query: str, depth: int) -> list[tuple[int, float]]:
         """The `depth` nearest positions with their cosines, nearest first; equal ones in the order of the corpus.
@@ -51,11 +55,15 @@ class DenseIndex:
         Raises:
             ModelError: the query could not be embedded.
         """
-        sim_N = self._index.similarities(self._embedder.embed([query], "query")[0])
-        depth = min(depth, len(sim_N))
-        nearest = np.argpartition(-sim_N, depth - 1)[:depth]
-        nearest = nearest[np.lexsort((nearest, -sim_N[nearest]))]
-        return [(int(position), float(sim_N[position])) for position in nearest]
+        return self.rank_many([query], depth)[0]
+
+    def rank_many(self, queries: Sequence[str], depth: int) -> list[list[tuple[int, float]]]:
+        """As `rank` for each query, with one encoding and one search for all.
+
+        Raises:
+            ModelError: the queries could not be embedded.
+        """
+        return self._index.search(self._embedder.embed(queries, "query"), depth)
 
 
 def _vectors(texts: Sequence[str], embedder: Embedder, cache: Path | None) -> Iterator[Rows]:

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from mia_skill.core.errors import CorpusError
+from mia_skill.core.errors import CorpusError, boundary
 from mia_skill.core.types import Passage
 
 if TYPE_CHECKING:
     from tantivy import Index, Schema, TextAnalyzer
 
-__all__ = ["LexicalIndex"]
+__all__ = ["LexicalIndex", "grow"]
 
-RECIPE = "title+text, simple, remove_long 40, lowercase, ascii_fold, english, 1"
+RECIPE = "title+text, simple, remove_long 40, lowercase, ascii_fold, english, fast position, 2"
 """Part of the cache's key: change it with anything that changes the index."""
 ANALYZER = "english_folded"
 FUNCTION_WORDS = frozenset(
@@ -28,6 +28,8 @@ FUNCTION_WORDS = frozenset(
 """Left out of a query that has other words: +0.008 recall at 5 on the training questions of the sandbox wiki."""
 MANIFEST = "manifest.json"
 WRITER_BYTES = 64_000_000
+COMMIT_EVERY = 50_000
+"""Passages: what a kill costs at most, some seconds."""
 
 
 class LexicalIndex:
@@ -59,8 +61,23 @@ class LexicalIndex:
         except OSError as cause:
             raise CorpusError(f"the search cache {folder} cannot be used: {cause}") from cause
 
+    @classmethod
+    def load(cls, folder: Path) -> "LexicalIndex":
+        """The index that `grow` made in `folder`.
+
+        Raises:
+            CorpusError: there is none.
+        """
+        from tantivy import Index
+
+        try:
+            return cls(Index(_schema(), path=str(folder)))
+        except (OSError, ValueError) as cause:
+            raise CorpusError(f"the word index {folder} is damaged ({cause})") from cause
+
     def rank(self, query: str, depth: int) -> list[tuple[int, float]]:
-        """At most `depth` positions with their BM25 scores, best first. Operators in the query are plain words."""
+        """At most `depth` positions with their BM25 scores, best first, equal ones in the order of the corpus.
+        Operators in the query are plain words."""
         from tantivy import Occur, Query
 
         terms = self._terms(query)
@@ -71,7 +88,9 @@ class LexicalIndex:
             return []
         searcher = self._index.searcher()
         hits = searcher.search(Query.boolean_query(clauses), limit=depth, count=False).hits
-        return [(int(searcher.doc(address)["position"][0]), float(score)) for score, address in hits]
+        places = searcher.fast_field_values("position", [address for _, address in hits])
+        ranked = [(int(place or 0), float(score)) for place, (score, _) in zip(places, hits, strict=True)]
+        return sorted(ranked, key=lambda one: (-one[1], one[0]))
 
     def _terms(self, query: str) -> list[str]:
         """Each term once: said twice it would weigh twice, which loses (-0.007)."""
@@ -83,7 +102,7 @@ def _schema() -> "Schema":
     from tantivy import SchemaBuilder
 
     builder = SchemaBuilder()
-    builder.add_integer_field("position", stored=True)
+    builder.add_integer_field("position", fast=True)
     builder.add_text_field("title", tokenizer_name=ANALYZER, index_option="freq")
     builder.add_text_field("text", tokenizer_name=ANALYZER, index_option="freq")
     return builder.build()
@@ -96,6 +115,33 @@ def _analyzer() -> "TextAnalyzer":
     for part in (Filter.remove_long(40), Filter.lowercase(), Filter.ascii_fold(), Filter.stemmer("english")):
         builder = builder.filter(part)
     return builder.build()
+
+
+def grow(folder: Path, passages: Callable[[int], Iterator[Passage]]) -> Iterator[int]:
+    """Fill the index in `folder`, commit by commit, yielding how many passages are in; `passages(n)` gives those from
+    position n on. After a kill it goes on from the last commit: positions are added in order by one thread, so the
+    number of documents is the next position.
+
+    Raises:
+        CorpusError: the folder cannot be written, or another process is writing to it.
+    """
+    from tantivy import Document, Index
+
+    with boundary(CorpusError, f"cannot write the word index {folder}", OSError, ValueError):
+        folder.mkdir(parents=True, exist_ok=True)
+        index = Index(_schema(), path=str(folder))
+        index.register_tokenizer(ANALYZER, _analyzer())
+        done = int(index.searcher().num_docs)
+        writer = index.writer(heap_size=WRITER_BYTES, num_threads=1)
+        for passage in passages(done):
+            writer.add_document(Document(position=done, title=passage.title, text=passage.text))
+            done += 1
+            if done % COMMIT_EVERY == 0:
+                writer.commit()
+                yield done
+        writer.commit()
+        writer.wait_merging_threads()
+        yield done
 
 
 def _filled(index: "Index", passages: Sequence[Passage]) -> "Index":

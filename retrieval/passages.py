@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from mia_skill.core.errors import CorpusError
 from mia_skill.core.types import Passage
+from retrieval.store import split_contents
 
-__all__ = ["Passages", "read_passages", "shortened"]
+__all__ = ["Passages", "passage_of_line", "passage_of_row", "read_passages", "shortened"]
 
 
 class Passages(NamedTuple):
@@ -40,7 +41,7 @@ def read_passages(paths: Sequence[Path]) -> Passages:
             if not line.strip():
                 continue
             place = f"{path}, line {number}"
-            passage = _passage(line, place)
+            passage = passage_of_line(line, place)
             if passage.id in seen:
                 raise CorpusError(f"{place}: id {passage.id!r} was used before, in {seen[passage.id]}")
             seen[passage.id] = place
@@ -67,18 +68,34 @@ def _bytes(path: Path) -> bytes:
         raise CorpusError(f"cannot read the corpus file {path}: {cause.strerror}; check search.corpus") from cause
 
 
-def _passage(line: bytes, place: str) -> Passage:
+def passage_of_line(line: bytes, place: str) -> Passage:
+    """The passage that a line of JSON holds; `place` names it in errors.
+
+    Raises:
+        CorpusError: it holds none.
+    """
     try:
         row: Any = orjson.loads(line)
     except orjson.JSONDecodeError as cause:
         raise CorpusError(f"{place}: no valid JSON in UTF-8 ({cause})") from cause
+    return passage_of_row(row, place)
+
+
+def passage_of_row(row: object, place: str) -> Passage:
+    """The passage of `{id, title, text}`, or of Search-R1's `{id, contents}`, whose first line in quotes is the title.
+
+    Raises:
+        CorpusError: it is no such row.
+    """
     if not isinstance(row, dict):
         raise CorpusError(f"{place}: expected an object with id, title and text")
     id_, title, text = row.get("id"), row.get("title") or "", row.get("text")
+    if text is None and isinstance(row.get("contents"), str):
+        title, text = split_contents(row["contents"])
     if isinstance(id_, int) and not isinstance(id_, bool):
         id_ = str(id_)
     if not isinstance(id_, str) or not id_ or not isinstance(text, str):
-        raise CorpusError(f"{place}: id must be a text or a number, and text a text")
+        raise CorpusError(f"{place}: id must be a text or a number, and text (or contents) a text")
     if not (text.strip() or str(title).strip()):
         raise CorpusError(f"{place}: title and text are both empty")
     try:

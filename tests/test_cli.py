@@ -12,6 +12,7 @@ from mia_skill.cli import main
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MIA_MEMORY__EMBEDDER", "hash")
+    monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
 
 

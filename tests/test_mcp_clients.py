@@ -309,5 +309,5 @@ def test_clients_can_be_given_in_a_file(tmp_path: Path) -> None:
 
 def test_of_several_audiences_this_server_is_picked() -> None:
     assert audience(["x", "https://m/mcp/"], "https://m/mcp") == "https://m/mcp/"
-    assert audience("y", "https://m/mcp") == "y"
+    assert audience("y", "https://m/mcp") is None
     assert audience(None, "https://m/mcp") is None

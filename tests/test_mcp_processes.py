@@ -46,7 +46,9 @@ def run_of(name: str, number: int) -> dict[str, Any]:
 
 def parameters(home: Path, **environment: str) -> StdioServerParameters:
     return StdioServerParameters(
-        command=sys.executable, args=["-m", "mcp_server", "--home", str(home)], env={**os.environ, **APART, **environment}
+        command=sys.executable,
+        args=["-m", "mcp_server", "--home", str(home)],
+        env={**os.environ, **APART, **environment},
     )
 
 

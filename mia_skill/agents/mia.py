@@ -7,11 +7,6 @@ from typing import Literal
 
 import anyio
 import anyio.to_thread
-from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored, UnitPage
-from retrieval.search import SearchEngine
-from trust.evidence import examine
-from trust.panel import JudgeForm, Panel, from_form, judge_brief
-from trust.process import signals
 
 from mia_skill.agents.episode import Crew, Episode, run_episode
 from mia_skill.agents.executor import Executor
@@ -36,6 +31,11 @@ from mia_skill.core.errors import ConfigError, InputError, MiaError
 from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.types import Feedback, MemoryUnit, Outcome, Plan, Question, Step, Usage
 from mia_skill.core.verdict import Case, Verdict
+from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored, UnitPage
+from retrieval.search import SearchEngine
+from trust.evidence import examine
+from trust.panel import JudgeForm, Panel, from_form, judge_brief
+from trust.process import signals
 
 __all__ = ["Mia", "Source", "Sources"]
 
@@ -274,8 +274,9 @@ class Mia:
 
     async def aclose(self) -> None:
         """Give back connections and files."""
-        for model in {id(model): model for model in self.models.values()}.values():
-            close = getattr(model, "aclose", None)
+        held = [*self.models.values(), self.sources.corpus, self.sources.web]
+        for one in {id(one): one for one in held}.values():
+            close = getattr(one, "aclose", None)
             if close is not None:
                 await close()
         await anyio.to_thread.run_sync(self.bank.close)

@@ -2,10 +2,10 @@
 
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import sys
 from pathlib import Path
-from typing import Literal
 
 import anyio
 import click
@@ -13,29 +13,33 @@ import click
 from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag
 from mia_skill.core.config import EndpointConfig, MiaConfig, Role
 from mia_skill.core.errors import MiaError
-from mia_skill.core.types import Value
+from mia_skill.core.legacy import explain
+from mia_skill.install.finding import Finding
+from mia_skill.install.hosts import Place
+from mia_skill.install.inside import check_hosts
 
 __all__ = ["Finding", "doctor", "examine"]
 
-EXTRAS = {"web": "ddgs", "serve": "vllm", "train": "verl", "rl": "torch", "flash": "flash_attn", "postgres": "psycopg"}
+EXTRAS = {
+    "corpus": "pyarrow",
+    "web": "ddgs",
+    "serve": "vllm",
+    "train": "verl",
+    "rl": "torch",
+    "flash": "flash_attn",
+    "postgres": "psycopg",
+}
 ROLES: tuple[Role, ...] = ("manager", "planner", "executor", "judge", "router")
-
-
-class Finding(Value):
-    """One thing looked at."""
-
-    part: str
-    state: Literal["ok", "off", "problem"]
-    """"off" is fine: it is simply not configured."""
-    detail: str
-    fix: str = ""
 
 
 @click.command()
 @json_flag
 @click.pass_obj
 def doctor(settings: Settings, json_: bool) -> None:
-    """Check interpreter, packages, bank, search and endpoints. Exit code 3 when something must be mended."""
+    """Check interpreter, packages, bank, search, endpoints and hosts. Exit code 3 when something must be mended.
+
+    Each host that has mia is tried as it would start the server: with almost no environment, in another folder.
+    """
     found = examine(settings.load())
     if json_:
         click.echo(as_json({"findings": [one.model_dump() for one in found]}))
@@ -51,13 +55,31 @@ def doctor(settings: Settings, json_: bool) -> None:
 
 def examine(config: MiaConfig) -> list[Finding]:
     """Everything, in the order in which it should be mended."""
-    return [python(), faiss_build(), *extras(), bank(config), *search(config), *anyio.run(endpoints, config)]
+    place = Place(home=Path.home(), platform=sys.platform, environment=os.environ)
+    here = [python(), environment(), *old_names(), faiss_build(), *extras(), bank(config)]
+    return [*here, *search(config), *anyio.run(endpoints, config), *check_hosts(place)]
 
 
 def python() -> Finding:
     """The interpreter and this package."""
     where = f"{platform.python_version()} at {sys.executable}, mia-skill {_version('mia-skill')}, mcp {_version('mcp')}"
     return Finding(part="python", state="ok", detail=where)
+
+
+def environment() -> Finding:
+    """Which settings this process was given; a host passes only what its entry says."""
+    seen = sorted(name for name in os.environ if name.startswith("MIA_") and os.environ[name])
+    if unfilled := [name for name in seen if os.environ[name].startswith("${")]:
+        fix = "give them a value in the host's entry, or take them out"
+        return Finding(part="variables", state="problem", detail=f"{', '.join(unfilled)}: not filled in", fix=fix)
+    return Finding(part="variables", state="ok" if seen else "off", detail=", ".join(seen) or "no MIA_* is set")
+
+
+def old_names() -> list[Finding]:
+    """Variables of the published skills, and what becomes of them."""
+    return [
+        Finding(part="old name", state="ok", detail=f"{name}: {what}") for name, what in explain(os.environ).items()
+    ]
 
 
 def faiss_build() -> Finding:
@@ -108,7 +130,9 @@ def bank(config: MiaConfig) -> Finding:
 
 def search(config: MiaConfig) -> list[Finding]:
     """Corpus files and the web engine."""
-    found = [_corpus_file(path) for path in config.search.corpus]
+    found = [_corpus_file(path.expanduser()) for path in config.search.corpus]
+    if config.search.corpus_url is not None:
+        found = [Finding(part="corpus", state="ok", detail=f"the service {config.search.corpus_url}, not asked here")]
     if not found:
         hint = "set search.corpus to jsonl files of id, title, text (try: mia world --out world)"
         found.append(Finding(part="corpus", state="off", detail=hint))
@@ -125,7 +149,20 @@ def search(config: MiaConfig) -> list[Finding]:
 def _corpus_file(path: Path) -> Finding:
     if path.is_file():
         return Finding(part="corpus", state="ok", detail=f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    if path.is_dir():
+        return _built_corpus(path)
     return Finding(part="corpus", state="problem", detail=f"{path} is missing", fix="correct search.corpus")
+
+
+def _built_corpus(path: Path) -> Finding:
+    from retrieval.manifest import read_manifest
+
+    try:
+        made = read_manifest(path)
+        made.check(path)
+    except MiaError as error:
+        return Finding(part="corpus", state="problem", detail=f"{path} cannot be used", fix=str(error))
+    return Finding(part="corpus", state="ok", detail=f"{path} ({made.passages} passages)")
 
 
 async def endpoints(config: MiaConfig) -> list[Finding]:

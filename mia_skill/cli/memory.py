@@ -167,14 +167,22 @@ def write(mia: Mia, file: Path | None) -> int:
 @memory.command("import")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["mia", "mia-skill"]),
+    default="mia",
+    show_default=True,
+    help="mia: an export of ours. mia-skill: memory.jsonl of the published skills mia and mia-trust.",
+)
 @json_flag
 @click.pass_obj
-def import_(settings: Settings, file: Path, dry_run: bool, json_: bool) -> None:
+def import_(settings: Settings, file: Path, dry_run: bool, form: str, json_: bool) -> None:
     """Read units from an export. Broken lines are reported with their number; the others are kept. Exit code 3 when
     a line was broken."""
 
     async def work(mia: Mia) -> ImportReport:
-        return await anyio.to_thread.run_sync(load, mia, file, dry_run)
+        return await anyio.to_thread.run_sync(load_published if form == "mia-skill" else load, mia, file, dry_run)
 
     report = run(settings, work)
     if json_:
@@ -201,6 +209,25 @@ def load(mia: Mia, file: Path, dry_run: bool) -> ImportReport:
             return mia.bank.import_(lines, dry_run=dry_run)
     except OSError as cause:
         raise InputError(f"cannot read {file}: {cause.strerror}") from None
+
+
+def load_published(mia: Mia, file: Path, dry_run: bool) -> ImportReport:
+    """The import of a published skill's file.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    from mia_skill.agents.published import published_units
+    from retrieval.transfer import BrokenLine, unit_line
+
+    broken: list[tuple[int, str]] = []
+    try:
+        with file.open("rb") as lines:
+            units = published_units(lines, mia.config.memory.namespace, broken)
+            report = mia.bank.import_((unit_line(unit) for unit in units), dry_run=dry_run)
+    except OSError as cause:
+        raise InputError(f"cannot read {file}: {cause.strerror}") from None
+    return report.model_copy(update={"broken": tuple(BrokenLine(line=at, reason=why) for at, why in broken)})
 
 
 @memory.command()

@@ -5,6 +5,8 @@ from pathlib import Path
 import click
 
 from mia_skill.cli.console import Settings, as_json, json_flag
+from mia_skill.cli.corpus import PORT as RETRIEVE_PORT
+from mia_skill.cli.corpus import serve_corpus
 
 __all__ = ["demo", "serve", "world"]
 
@@ -14,15 +16,23 @@ __all__ = ["demo", "serve", "world"]
 @click.option(
     "--http", "transport", flag_value="http", help="Streamable HTTP at /mcp; loopback unless server.host says else."
 )
+@click.option("--rest", type=click.Choice(["retrieve"]), help="A plain HTTP service instead, as `mia corpus serve`.")
 @click.option("--host", help="Address to bind; beyond loopback a server.token is needed.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port for --http (default 8756).")
 @click.option("--read-only", is_flag=True, help="Leave out every tool that writes.")
 @click.pass_obj
-def serve(settings: Settings, transport: str, host: str | None, port: int | None, read_only: bool) -> None:
+def serve(
+    settings: Settings, transport: str, rest: str | None, host: str | None, port: int | None, read_only: bool
+) -> None:
     """Serve the tools over MCP. With --stdio, stdout carries JSON-RPC only."""
+    if rest and port is None:
+        port = RETRIEVE_PORT
     extra = [f"server.host={host}"] * bool(host) + [f"server.port={port}"] * (port is not None)
     extra += ["server.read_only=true"] * read_only
     config = Settings(settings.file, settings.home, (*settings.pairs, *extra)).load()
+    if rest:
+        serve_corpus(config)
+        return
     from mcp_server import __main__ as server
 
     if transport == "http":

@@ -12,6 +12,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from mia_skill.core.errors import ConfigError
+from mia_skill.core.legacy import LEGACY, legacy_endpoints
 
 __all__ = [
     "BudgetConfig",
@@ -51,14 +52,25 @@ class EndpointConfig(Section):
     base_url: str
     """Up to and including `/v1`."""
     model: str
+    """The name under which the endpoint serves it."""
     api_key: SecretStr | None = None
+    """Sent as a bearer token."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     """Evaluation runs at 0 (spec section 6)."""
+    frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """Keeps a small model from repeating itself until its form is cut off."""
+    presence_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """The published evaluation used 1.1 (spec section 6)."""
     max_tokens: int = Field(default=1024, ge=1)
+    """Of one reply."""
     timeout_s: float = Field(default=120.0, gt=0)
+    """For a whole reply, in seconds."""
     connect_timeout_s: float = Field(default=5.0, gt=0)
+    """For a connection, in seconds."""
     max_retries: int = Field(default=3, ge=0, le=20)
+    """After errors that may pass."""
     max_connections: int = Field(default=64, ge=1)
+    """At the same time."""
     json_schema: bool = True
     """The server honours `response_format: json_schema`; false asks in words only."""
 
@@ -107,9 +119,11 @@ class MemoryConfig(Section):
     path: Path | None = None
     """The SQLite file; default `<home>/memory.sqlite3`."""
     namespace: str = Field(default="default", pattern=r"^[\w.:@-]{1,64}$")
+    """Units of other namespaces are never seen."""
     k_success: int = Field(default=2, ge=0, le=20)
     """How many successes are shown (published code: 2)."""
     k_failure: int = Field(default=2, ge=0, le=20)
+    """How many failures are shown (published code: 2)."""
     min_similarity: float = Field(default=0.35, ge=-1, le=1)
     """Raw similarity under which a unit is not relevant at all: min-max alone always crowns a best one."""
     max_tokens: int = Field(default=1500, ge=50)
@@ -120,16 +134,27 @@ class MemoryConfig(Section):
     embedder: str = "minilm"
     """"minilm" (packaged) or "openai" with `embedder_url` and `embedder_model`."""
     embedder_url: str | None = None
+    """Of an OpenAI-compatible embeddings endpoint, up to `/v1`."""
     embedder_model: str | None = None
+    """Its model."""
     embedder_key: SecretStr | None = None
+    """Its key."""
 
 
 class SearchConfig(Section):
     """Where `search` looks."""
 
     corpus: tuple[Path, ...] = ()
-    """jsonl files of `{id, title, text}`, searched together."""
+    """jsonl files of `{id, title, text}`, searched together; or one folder that `mia corpus build` made."""
+    corpus_url: str | None = None
+    """A `/retrieve` service (`mia corpus serve`, or Search-R1's) that is asked instead of local files."""
+    corpus_key: SecretStr | None = None
+    """Bearer token for `corpus_url`."""
+    rerank: Literal["links", "none"] = "links"
+    """ "links" lifts the pages whose titles the question or the first hits name (recall at 5 on the development wiki
+    .696 -> .725 for whole questions, no change for an agent that asks hop by hop)."""
     k: int = Field(default=5, ge=1, le=50)
+    """Passages per query."""
     dense: bool = True
     """Add embeddings to BM25 (better recall; the first opening of a corpus embeds it, about 25 passages a second)."""
     passage_chars: int = Field(default=1200, ge=100)
@@ -137,9 +162,11 @@ class SearchConfig(Section):
     web: str = "none"
     """Engine for the web: "none", "ddgs" (extra `web`), "serper"."""
     web_key: SecretStr | None = None
+    """Key of the web engine, where it needs one."""
     web_url: str | None = None
     """Replaces the engine's address: a proxy, or a test server."""
     timeout_s: float = Field(default=10.0, gt=0)
+    """For one query, in seconds."""
 
 
 class TrustConfig(Section):
@@ -199,7 +226,9 @@ class ServerConfig(Section):
     """The MCP server."""
 
     host: str = "127.0.0.1"
+    """Address to bind for HTTP."""
     port: int = Field(default=8756, ge=0, le=65535)
+    """0 picks a free one."""
     token: SecretStr | None = None
     """Bearer token that opens everything; beyond loopback this, `clients` or `oauth` is needed."""
     clients: tuple[ClientConfig, ...] = ()
@@ -237,6 +266,7 @@ class MiaConfig(Section):
     """Everything that can be set."""
 
     home: Path = Field(default_factory=lambda: default_home())
+    """Folder of the bank, the caches and config.toml."""
     models: ModelsConfig = ModelsConfig()
     memory: MemoryConfig = MemoryConfig()
     search: SearchConfig = SearchConfig()
@@ -264,7 +294,9 @@ def load_config(
     """The settings of this process.
 
     `path` (or `$MIA_CONFIG`, or `<home>/config.toml` if it is there) < `MIA_*` variables, where `__` goes one
-    section down (`MIA_MODELS__DEFAULT__BASE_URL`) < `flags` with dotted keys (`memory.namespace`).
+    section down (`MIA_MODELS__DEFAULT__BASE_URL`) < `flags` with dotted keys (`memory.namespace`). A variable set to
+    nothing counts as not set: hosts pass empty form fields that way. Those of the published skills are understood
+    below all of these (`core/legacy.py`).
 
     Raises:
         ConfigError: an unknown key (the nearest is named), a value out of range, or an unreadable file.
@@ -279,6 +311,10 @@ def load_config(
         for key, value in layer.items():
             _refuse_unknown(key, name)
             _put(tree, key.split("."), value)
+    for role, endpoint in legacy_endpoints(env).items():
+        models = tree.setdefault("models", {})
+        if isinstance(models, dict):
+            models.setdefault(role, endpoint)
     try:
         return MiaConfig.model_validate(tree)
     except ValidationError as cause:
@@ -317,8 +353,13 @@ def _flatten(tree: Mapping[str, object], above: tuple[str, ...]) -> Iterator[tup
 
 def _from_environment(env: Mapping[str, str]) -> Iterator[tuple[str, object]]:
     for name, text in env.items():
-        if name.startswith(ENV_PREFIX) and name not in ENV_CONTROL:
+        if name.startswith(ENV_PREFIX) and name not in ENV_CONTROL | LEGACY and text and not _unfilled(text):
             yield name.removeprefix(ENV_PREFIX).lower().replace("__", "."), json_or_text(text)
+
+
+def _unfilled(text: str) -> bool:
+    """A form field that the host left as its placeholder, for the user gave it no value."""
+    return text.startswith("${user_config.") and text.endswith("}")
 
 
 def json_or_text(text: str) -> object:

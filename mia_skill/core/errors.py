@@ -18,6 +18,7 @@ MiaError
 │   ├── BankCorruptError        the database or a file beside it is damaged
 │   └── BankUnwritableError     disk full, read-only folder or lock never released
 ├── CorpusError            a corpus file is missing or broken
+│   └── CorpusMismatchError     its index is of other files or of another embedder; the message holds the build command
 └── BudgetExceeded         a limit ended the episode cleanly
 """
 
@@ -31,6 +32,7 @@ __all__ = [
     "BudgetExceeded",
     "ConfigError",
     "CorpusError",
+    "CorpusMismatchError",
     "EmbedderMismatchError",
     "InputError",
     "JudgeError",
@@ -143,6 +145,10 @@ class BankUnwritableError(BankError):
 
 class CorpusError(MiaError):
     """A corpus file is missing or broken."""
+
+
+class CorpusMismatchError(CorpusError):
+    """A corpus index was made of other files, or with another embedder; the message holds the command that rebuilds."""
 
 
 class BudgetExceeded(MiaError):
