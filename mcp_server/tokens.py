@@ -4,15 +4,17 @@ import hashlib
 import hmac
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-import httpx
 import orjson
 from mcp.server.auth.provider import AccessToken, TokenVerifier
 from mcp.server.auth.settings import AuthSettings
 
 from mcp_server.caller import NAMESPACES
 from mia_skill.core.config import ClientConfig, OAuthConfig, Scope, ServerConfig
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["ConfiguredTokens", "FirstThatKnows", "Introspection", "auth_settings", "verifier_of"]
 
@@ -53,7 +55,7 @@ class Introspection:
     A subject works in namespaces of its own, unless the claim `mia_namespaces` names others.
     """
 
-    def __init__(self, settings: OAuthConfig, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, settings: OAuthConfig, transport: "httpx.AsyncBaseTransport | None" = None) -> None:
         self.settings = settings
         self.clock = time.time
         self._transport = transport
@@ -79,6 +81,8 @@ class Introspection:
         )
 
     async def _ask(self, token: str) -> Mapping[str, Any] | None:
+        import httpx
+
         secret = self.settings.client_secret
         basic = (self.settings.client_id, secret.get_secret_value()) if secret else None
         async with httpx.AsyncClient(auth=basic, timeout=self.settings.timeout_s, transport=self._transport) as client:
