@@ -105,6 +105,8 @@ class Consolidation(Value):
     credits: tuple[Credit, ...] = ()
     trials: tuple[Trial, ...] = ()
     """Outcomes of tasks whose arm the gate drew."""
+    merge: bool = True
+    """False keeps units apart that are near-duplicates on purpose, as a general workflow is of its members."""
 
 
 class Stored(Value):

@@ -191,7 +191,7 @@ class SqliteBank(Steward):
     # -- writing ------------------------------------------------------------------------------------------------
 
     def consolidate(self, c: Consolidation) -> Stored:
-        kept, pair_ids, (credited, unknown) = self._store(c, self._merge_similarity)
+        kept, pair_ids, (credited, unknown) = self._store(c, self._merge_similarity if c.merge else None)
         return Stored(
             unit_ids=tuple(one.id for one in kept),
             merged=tuple(one.merged for one in kept),
@@ -229,7 +229,7 @@ class SqliteBank(Steward):
         done = 0
         while batch := tuple(islice(values, IMPORT_BATCH)):
             change = _arriving(batch, restore=restore, namespace=namespace)
-            kept, pair_ids, _ = self._store(change, None if restore else self._merge_similarity)
+            kept, pair_ids, _ = self._store(change, None if restore else self._merge_similarity, restored=restore)
             known = sum(one.known for one in kept)
             merged = sum(one.merged for one in kept) - known
             report = ImportReport(
@@ -297,7 +297,7 @@ class SqliteBank(Steward):
         return tuple(make_hit(unit_of(_one(rows, statement, one.seq)), one) for one in ranking.best)
 
     def _store(
-        self, c: Consolidation, merge_similarity: float | None
+        self, c: Consolidation, merge_similarity: float | None, *, restored: bool = False
     ) -> "tuple[tuple[Kept, ...], tuple[str, ...], tuple[int, tuple[str, ...]]]":
         for unit in c.units:
             if unit.wins > unit.uses:
@@ -316,7 +316,8 @@ class SqliteBank(Steward):
                 self._same_dimension(rows, vectors[0])
                 writer.claim(self._embedder.identity, len(vectors[0].question))
             kept = tuple(
-                writer.unit(unit, one, merge_similarity) for unit, one in zip(c.units, unit_vectors, strict=True)
+                writer.unit(unit, one, merge_similarity, restored=restored)
+                for unit, one in zip(c.units, unit_vectors, strict=True)
             )
             pair_ids = tuple(
                 writer.pair(pair, one, self._merge_similarity) for pair, one in zip(c.pairs, pair_vectors, strict=True)

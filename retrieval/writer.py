@@ -67,17 +67,20 @@ class Writer:
         self._rows.execute("UPDATE state SET embedder = ?, dimension = ? WHERE embedder IS NULL", (identity, dimension))
         self._live.use(dimension)
 
-    def unit(self, unit: MemoryUnit, vectors: Vectors, merge_similarity: float | None) -> Kept:
-        """Store a unit, or merge it into its twin. `merge_similarity` None brings back what was exported: nothing
-        merges, and the status it had stands; else the bank says what it may do."""
+    def unit(
+        self, unit: MemoryUnit, vectors: Vectors, merge_similarity: float | None, *, restored: bool = False
+    ) -> Kept:
+        """Store a unit, or merge it into its twin; `merge_similarity` None never merges. The bank says what it may do;
+        only one that is `restored` from our own export keeps the status it had."""
         if self._rows.execute("SELECT 1 FROM units WHERE id = ?", (unit.id,)).fetchone():
             return Kept(unit.id, merged=True, known=True)
+        if not restored:
+            unit = unit.model_copy(update={"status": entry_status(self._rows, unit)})
         if merge_similarity is not None:
             shown = echoed(unit, self._parents(unit))
             if shown is not None:
                 append(self._rows, "echo", subject=shown.id, detail="recalled text came back; not stored again")
                 return Kept(shown.id, merged=True, known=False)
-            unit = unit.model_copy(update={"status": entry_status(self._rows, unit)})
             twin = self._twin(unit, vectors, merge_similarity)
             if twin is not None:
                 return self._merge(twin, unit, vectors)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from retrieval.bank import MemoryQuery, Recall
+from retrieval.gate import Draw
 from trust.process import signals
 
 from mia_skill.agents.executor import Executor
@@ -48,6 +49,8 @@ class Episode(Value):
     verdict: Verdict | None = None
     """None when nobody judged: never stored as success or failure, never rewarded."""
     memory_ids: tuple[str, ...] = ()
+    draw: Draw | None = None
+    """What the memory's gate did."""
     usage: Usage = Usage()
     prompts: dict[str, str]
     """Prompt name to digest."""
@@ -62,6 +65,7 @@ class Episode(Value):
             plan=plan.text,
             outcome=self.verdict.outcome if self.verdict else None,
             memory_ids=self.memory_ids,
+            draw=self.draw,
             judged_by=self.verdict.backend if self.verdict else "none",
         )
 
@@ -101,6 +105,7 @@ async def run_episode(
         first_answer=first.answer,
         verdict=verdict,
         memory_ids=plan.memory_ids,
+        draw=recall.draw,
         usage=spent.usage.model_copy(update={"seconds": spent.clock() - spent.started}),
         prompts=prompt_digests(),
     )

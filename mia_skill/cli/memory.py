@@ -10,9 +10,10 @@ import click
 import orjson
 
 from mia_skill.app import Mia
+from mia_skill.cli.care import COMMANDS
 from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag, run
 from mia_skill.core.errors import InputError
-from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Question
+from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Question, Status
 from retrieval.bank import AuditReport, ImportReport
 
 __all__ = ["memory"]
@@ -22,7 +23,7 @@ OUTCOMES = click.Choice([outcome.value for outcome in Outcome])
 
 @click.group()
 def memory() -> None:
-    """Search, show, add, rate, export, import, forget and audit memory units."""
+    """Search, show, add, rate, export, import, forget, audit, measure and trace memory units."""
 
 
 @memory.command()
@@ -34,7 +35,7 @@ def memory() -> None:
 def search(settings: Settings, question: str, k: int, namespace: str | None, json_: bool) -> None:
     """What is remembered for a question like QUESTION."""
     recall = run(
-        settings, lambda mia: mia.recall(Question(text=question), namespace=namespace, k_success=k, k_failure=k)
+        settings, lambda mia: mia.recall(Question(text=question), namespace=namespace, k_success=k, k_failure=k, withhold=0),
     )
     if json_:
         click.echo(as_json(recall))
@@ -229,10 +230,16 @@ def reembed(settings: Settings) -> None:
     click.echo(f"{count} units embedded again")
 
 
+for command in COMMANDS:
+    memory.add_command(command)
+
+
 def line(unit: MemoryUnit) -> str:
     """A unit in one line."""
     colour = {Outcome.CORRECT: "green", Outcome.INCORRECT: "red"}.get(unit.outcome, "yellow")  # type: ignore[arg-type]
     state = click.style(unit.outcome or "pending", fg=colour)
+    if unit.status is not Status.ACTIVE:
+        state += f" ({unit.status})"
     return f"{unit.id} {state} {unit.wins}/{unit.uses} [{unit.namespace}] {unit.question[:100]}"
 
 
