@@ -1,6 +1,6 @@
 """The do-no-harm gate against a known truth: are harmful units found, and what does looking for them cost?
 
-    python -m benchmarks.lift [--tasks 3000] [--seeds 5] [--withhold 0.05]
+    python benchmarks/lift.py [--tasks 3000] [--seeds 5] [--withhold 0.05]
 
 A stream of tasks over as many topics as there are units, played on the real bank: recall (the gate draws), an outcome
 drawn from the truth, consolidate (the outcome is recorded, the gate decides). The truth: success without memory 0.6,
@@ -24,6 +24,10 @@ from retrieval.gate import Trial
 from retrieval.sqlite_bank import SqliteBank
 
 BASE, GOOD, HARMFUL = 0.6, 0.75, 0.25
+FOUND_WITHIN = 120
+"""Tasks of its own after which nine in ten harmful units are to be found."""
+COST = 0.02
+"""Success rate that looking may cost when all units are good."""
 WORLDS = {"all good": 0.0, "a quarter harmful": 0.25, "all harmful": 1.0}
 
 
@@ -32,6 +36,8 @@ class Played:
     """One stream."""
 
     right: float
+    expected: float
+    """Success rate without the luck of the draw."""
     unguarded: float
     """Expected success rate with every unit always shown."""
     withheld: float
@@ -58,17 +64,24 @@ def play(bank: SqliteBank, share: float, harmful: float, *, topics: int, tasks: 
     met = [0] * topics
     found: dict[int, int] = {}
     right = withheld = 0
+    expected = 0.0
     for task in range(tasks):
         topic = rng.randrange(topics)
         met[topic] += 1
         query = MemoryQuery(
-            text=f"beta{topic} gamma{topic} delta{topic} of", task=str(task), withhold=share, seed=seed, k_failure=0
+            text=f"beta{topic} gamma{topic} delta{topic} of",
+            task=str(task),
+            withhold=share,
+            seed=seed,
+            k_success=1,
+            k_failure=0,
         )
         recall = bank.recall(query)
         shown = {hit.unit.id for hit in recall.hits}
         had = units[topic].id in shown
         chance = (HARMFUL if topic in bad else GOOD) if had else BASE
         won = rng.random() < chance
+        expected += chance
         right, withheld = right + won, withheld + (not had)
         if recall.draw is None:
             raise RuntimeError("the bank drew no arm")
@@ -78,6 +91,7 @@ def play(bank: SqliteBank, share: float, harmful: float, *, topics: int, tasks: 
     at_end = {n for n in range(topics) if bank.get(units[n].id).status is Status.WITHHELD}
     return Played(
         right=right / tasks,
+        expected=expected / tasks,
         unguarded=(len(bad) * HARMFUL + (topics - len(bad)) * GOOD) / topics,
         withheld=withheld / tasks,
         found_after=sorted(found.values()),
@@ -109,6 +123,14 @@ def main() -> None:
                 runs.append(play(bank, given.withhold, harmful, seed=seed, **sizes))
                 bank.close()
         print(line(name, runs) + f"   ({time.monotonic() - began:.0f} s)", flush=True)
+        if name == "all good":
+            cost = statistics.mean(run.unguarded - run.expected for run in runs)
+            print(f"  cost of looking {cost:.3f}; stated at most {COST}: {'kept' if cost <= COST else 'MISSED'}")
+        if name == "a quarter harmful":
+            share = sum(after <= FOUND_WITHIN for run in runs for after in run.found_after)
+            share /= sum(run.harmful for run in runs)
+            said = "kept" if share >= 0.9 else "MISSED"
+            print(f"  found within {FOUND_WITHIN} of their tasks {share:.2f}; stated at least 0.9: {said}")
 
 
 def line(name: str, runs: list[Played]) -> str:

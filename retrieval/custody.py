@@ -124,9 +124,7 @@ def back(rows: sqlite3.Connection, trial: Trial, change: int) -> tuple[str, ...]
     promoted: list[str] = []
     for unit in shown:
         if unit.status is Status.QUARANTINED and trial.draw.task != task_of(unit.namespace, unit.question):
-            rows.execute(
-                "INSERT OR IGNORE INTO backing VALUES (?, ?, ?)", (unit.id, trial.draw.task, int(trial.won))
-            )
+            rows.execute("INSERT OR IGNORE INTO backing VALUES (?, ?, ?)", (unit.id, trial.draw.task, int(trial.won)))
             (standing,) = rows.execute("SELECT sum(2 * won - 1) FROM backing WHERE unit = ?", (unit.id,)).fetchone()
             if standing >= NEEDED:
                 promoted += promote(rows, unit, change, f"{standing} wins more than losses on other tasks")

@@ -83,9 +83,7 @@ def covered(group: Sequence[MemoryUnit], units: Iterable[MemoryUnit]) -> bool:
     return any(2 * len(members & set(unit.provenance.parents)) > len(members) for unit in units if is_general(unit))
 
 
-def generalised(
-    group: Sequence[MemoryUnit], *, workflow: str | None = None, now: datetime | None = None
-) -> MemoryUnit:
+def generalised(group: Sequence[MemoryUnit], *, workflow: str | None = None, now: datetime | None = None) -> MemoryUnit:
     """One unit for a group. Without a `workflow` (a model's), it is that of the proven, shortest member, and each of
     its steps lists how others put it. Its members are its parents; it starts with no uses: it has to earn its own."""
     first = min(group, key=lambda unit: (not proven(unit), unit.steps, len(unit.workflow), unit.id))

@@ -81,8 +81,7 @@ def tainted(
         return True
     met = ancestors(unit_id, parents, past=lambda one: statuses.get(one) is not Status.ACTIVE)
     return any(
-        statuses.get(one) is not Status.ACTIVE and one in origins and least(origins[one]) not in TRUSTED
-        for one in met
+        statuses.get(one) is not Status.ACTIVE and one in origins and least(origins[one]) not in TRUSTED for one in met
     )
 
 

@@ -62,7 +62,9 @@ def settle(rows: sqlite3.Connection, query: MemoryQuery, recall: Recall, kept_ba
     measuring = query.withhold > 0 and judged_tasks(rows, query.namespace) >= WARM_UP
     base = tally_of(rows, "namespace", query.namespace, query.namespace)
     whole = [base, tally_of(rows, "category", query.namespace, query.about)]
-    tried = [hit for hit in kept_back if query.withhold and chance(query.seed, "try", hit.unit.id, turn) < query.withhold]
+    tried = [
+        hit for hit in kept_back if query.withhold and chance(query.seed, "try", hit.unit.id, turn) < query.withhold
+    ]
     recall = _with(recall, tried)
     hits = recall.hits
     draw = Draw(task=task, namespace=query.namespace, category=query.about, shown=tuple(hit.unit.id for hit in hits))
@@ -99,9 +101,7 @@ def _drawn(draw: Draw, arm: Arm, left_out: str | None, harm: Tally | None) -> Dr
         if harm is not None and (found := lift(harm)) is not None:
             why = f"memory is withheld: here it did not help (lift {_said(found)})"
         withheld = (*draw.shown, *draw.withheld)
-        return draw.model_copy(
-            update={"arm": arm, "shown": (), "withheld": withheld, "randomised": True, "why": why}
-        )
+        return draw.model_copy(update={"arm": arm, "shown": (), "withheld": withheld, "randomised": True, "why": why})
     if arm is Arm.PARTLY and left_out is not None:
         shown = tuple(one for one in draw.shown if one != left_out)
         why = "; ".join(part for part in (draw.why, f"{left_out} is withheld, by chance, to measure it") if part)

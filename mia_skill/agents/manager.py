@@ -111,7 +111,9 @@ class Manager:
                 units.append(screened(unit_of(run, workflow)))
         if not units and not any(run.memory_ids or run.draw for run in runs):
             raise InputError("there is nothing to remember: no step of this run brought anything back")
-        change = Consolidation(units=tuple(units), pairs=pairs_of(kept), credits=credits_of(runs), trials=trials_of(runs))
+        change = Consolidation(
+            units=tuple(units), pairs=pairs_of(kept), credits=credits_of(runs), trials=trials_of(runs)
+        )
         await listener(Event(stage="store", message="writing", done=len(kept), total=len(kept)))
         return await anyio.to_thread.run_sync(partial(self.bank.consolidate, change))
 

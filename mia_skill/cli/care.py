@@ -70,9 +70,7 @@ def prune(
     json_: bool,
 ) -> None:
     """Forget by value, age and budget; what is proven goes last."""
-    rules = PruneRules(
-        losing=losing, older_than_days=older_than_days, most=most, revoked=revoked, namespace=namespace
-    )
+    rules = PruneRules(losing=losing, older_than_days=older_than_days, most=most, revoked=revoked, namespace=namespace)
     if not (losing or older_than_days is not None or most or revoked):
         raise InputError("say what to forget: --losing, --older-than-days, --most or --revoked")
     if not (yes or dry_run):

@@ -35,7 +35,8 @@ def memory() -> None:
 def search(settings: Settings, question: str, k: int, namespace: str | None, json_: bool) -> None:
     """What is remembered for a question like QUESTION."""
     recall = run(
-        settings, lambda mia: mia.recall(Question(text=question), namespace=namespace, k_success=k, k_failure=k, withhold=0),
+        settings,
+        lambda mia: mia.recall(Question(text=question), namespace=namespace, k_success=k, k_failure=k, withhold=0),
     )
     if json_:
         click.echo(as_json(recall))
