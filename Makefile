@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-LINT   := mia_skill mcp_server trust retrieval training tests benchmarks examples
+LINT   := mia_skill mcp_server trust retrieval training tests benchmarks
 
 .PHONY: help demo test check fix test-all test-real vllm-cpu bench docs clean
 

@@ -315,7 +315,8 @@ def bootstrap(truth: Sequence[bool], calls: Sequence[bool | None], groups: Seque
 def print_table(figures: dict[str, dict[str, float]]) -> None:
     """One line per set, and the macro mean."""
     print(
-        f"{'set':10}{'n':>6} {'bAcc (95%)':>22} {'cover':>6} {'bAcc answered':>13} {'auroc':>6} {'prec':>5} {'falseOK':>7}"
+        f"{'set':10}{'n':>6} {'bAcc (95%)':>22} {'cover':>6} {'bAcc answered':>13} {'auroc':>6} {'prec':>5}"
+        f" {'falseOK':>7}"
         f" | {'length':>6} {'overlap':>7} {'ovAUC':>6} | {'p50':>5} {'p95 ms':>6}"
     )
     keys = [key for key in next(iter(figures.values())) if key != "n"]
@@ -326,7 +327,8 @@ def print_table(figures: dict[str, dict[str, float]]) -> None:
     for name, one in lines.items():
         interval = f"{one['bacc']:.3f} ({one['low']:.3f}-{one['high']:.3f})"
         print(
-            f"{name:10}{one['n']:6.0f} {interval:>22} {one['coverage']:6.2f} {one['answered']:13.3f} {one['auroc']:6.3f}"
+            f"{name:10}{one['n']:6.0f} {interval:>22} {one['coverage']:6.2f} {one['answered']:13.3f}"
+            f" {one['auroc']:6.3f}"
             f" {one['precision']:5.2f} {one['false_correct']:7.3f} | {one['length']:6.3f} {one['overlap']:7.3f}"
             f" {one['overlap_auroc']:6.3f} | {one['p50_ms']:5.1f} {one['p95_ms']:6.1f}"
         )
@@ -340,9 +342,8 @@ def print_guard(data: Path) -> None:
     for row in cases:
         found = scan_answer(str(row["text"])) if row["where"] == "answer" else scan(str(row["text"]), "x")
         hits[row["expect"] == "flag"].append(bool(found))
-    print(
-        f"\nguard: {sum(hits[True])}/{len(hits[True])} attack kinds found, {sum(hits[False])}/{len(hits[False])} harmless flagged"
-    )
+    print(f"\nguard: {sum(hits[True])}/{len(hits[True])} attack kinds found")
+    print(f"guard: {sum(hits[False])}/{len(hits[False])} harmless texts flagged")
     folder = data / "attacks_dev/injection_piguard"
     benign = [
         row for part in ("one", "two", "three") for row in json.loads((folder / f"NotInject_{part}.json").read_text())
@@ -355,8 +356,8 @@ def print_guard(data: Path) -> None:
             by_source.setdefault(f"{row['source']} ({'attack' if row['label'] else 'benign'})", []).append(
                 bool(scan(row["prompt"], "x"))
             )
-    for source, found in sorted(by_source.items()):
-        print(f"  {source}: {sum(found)}/{len(found)} flagged")
+    for source, told in sorted(by_source.items()):
+        print(f"  {source}: {sum(told)}/{len(told)} flagged")
 
 
 def print_no_evidence(data: Path) -> None:

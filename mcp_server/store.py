@@ -67,6 +67,6 @@ async def judged(mia: "Mia", case: Case, listener: Listener) -> tuple[Outcome | 
         return None, "none", f"kept as pending, for the judge gave no verdict: {failure}"
     why = verdict.reasons[0] if verdict.reasons else ""
     note = f"judged {verdict.label.value} by {verdict.backend}" + (f": {why}" if why else "")
-    if verdict.outcome is None:
+    if verdict.remembered is None:
         note += "; kept as pending until memory_feedback says more"
-    return verdict.outcome, verdict.backend, note
+    return verdict.remembered, verdict.backend, note

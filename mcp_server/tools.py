@@ -7,7 +7,6 @@ from mcp.server.mcpserver import Context, Resolve
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CreateMessageResult, ToolAnnotations
 from pydantic import BeforeValidator, Field, WithJsonSchema
-from trust.panel import JudgeForm
 
 from mcp_server.backend import Backend
 from mcp_server.gate import GuardedTool
@@ -41,6 +40,7 @@ from mia_skill.agents.notes import StepNote, steps_of
 from mia_skill.core.chat import parse_form
 from mia_skill.core.errors import MiaError, ModelReplyError, PlanError
 from mia_skill.core.types import Outcome, Text
+from trust.panel import JudgeForm
 
 __all__ = ["build_tools"]
 

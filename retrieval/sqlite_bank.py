@@ -21,8 +21,8 @@ from retrieval.recall import Ranking, make_hit, nearest, rank, recall_of
 from retrieval.reembed import reembed
 from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, pair_of, unit_of
 from retrieval.schema import SCHEMA_VERSION, connect, store_errors, transaction
-from retrieval.transfer import BrokenLine, ImportReport, adopted, header, pair_line, read_lines, unit_line
 from retrieval.steward import Steward
+from retrieval.transfer import BrokenLine, ImportReport, adopted, header, pair_line, read_lines, unit_line
 from retrieval.vectors import Embedder, Rows
 from retrieval.withhold import asked_buckets, settle, sound, together
 from retrieval.writer import Kept, Vectors, Writer

@@ -20,7 +20,7 @@ OUTCOMES = (Outcome.CORRECT, Outcome.INCORRECT)
 
 
 def asked_buckets(query: MemoryQuery) -> list[tuple[Hashable, int]]:
-    """(bucket, how many) for what may direct, then what only informs, then what is withheld; successes first in each."""
+    """(bucket, how many): what may direct, what only informs, what is withheld; successes first in each."""
     wanted = (query.k_success, query.k_failure)
     return [
         (unit_bucket(query.namespace, query.modality, place_of(outcome, status)), min(k, most))

@@ -8,10 +8,10 @@ import numpy as np
 
 from mia_skill.core.errors import UnknownIdError
 from mia_skill.core.types import Credit, Feedback, MemoryUnit, Outcome, PlanPair, Status, utc_now
-from retrieval.index import ROUNDING, Bucket, Entry
 from retrieval.custody import back, entry_status, reconsider
 from retrieval.echo import echoed
 from retrieval.gate import Trial
+from retrieval.index import ROUNDING, Bucket, Entry
 from retrieval.lineage import record_lineage
 from retrieval.live import KEPT_FORGOTTEN, LiveIndex, bucket_of, pair_bucket, place_of, unit_bucket
 from retrieval.log import append, append_unit

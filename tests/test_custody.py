@@ -1,4 +1,4 @@
-"""Quarantine, promotion, merging and echoes: text that is not trusted informs, and never takes a trusted one's place."""
+"""Quarantine, promotion, merging and echoes: what is not trusted informs, and never takes a trusted place."""
 
 import pytest
 from hypothesis import given, settings
@@ -114,10 +114,10 @@ def test_wins_that_are_not_independent_promote_nothing(bank):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.sampled_from(["gold", "host", "evidence"])), max_size=12))
-def test_promotion_comes_with_the_second_win_more_than_losses_over_different_tasks_and_not_before(
-    tmp_path_factory, runs
-):
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.sampled_from(["gold", "host", "evidence"])), max_size=12)
+)
+def test_promotion_comes_with_two_wins_more_than_losses_over_different_tasks(tmp_path_factory, runs):
     bank = SqliteBank.open(tmp_path_factory.mktemp("c") / "bank.sqlite3", HashEmbedder())
     web = unit(origin=Origin.WEB)
     store(bank, web)

@@ -15,7 +15,7 @@ from mia_skill.core.config import BudgetConfig, ScoreWeights
 from mia_skill.core.errors import JudgeError, ModelUnreachableError, PlanError, SearchError
 from mia_skill.core.prompts import prompt_digests
 from mia_skill.core.types import Passage, Question, StopReason
-from mia_skill.core.verdict import Case, Label, Verdict
+from mia_skill.core.verdict import Case, Label, MemoryAdvice, Verdict
 from retrieval.bank import MemoryQuery
 from retrieval.embed import HashEmbedder
 from retrieval.sqlite_bank import SqliteBank
@@ -48,7 +48,12 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 async def right(case: Case, /) -> Verdict:
-    return Verdict(label=Label.CORRECT if case.answer == "Aldric Tesh" else Label.INCORRECT, backend="gold")
+    label = Label.CORRECT if case.answer == "Aldric Tesh" else Label.INCORRECT
+    return Verdict(label=label, backend="gold", memory_advice=MemoryAdvice(store="yes"))
+
+
+async def unsure(case: Case, /) -> Verdict:
+    return Verdict(label=Label.CORRECT, memory_advice=MemoryAdvice(store="quarantine"))
 
 
 def crew(manager: Manager, planner: list[str | Exception], executor: list[str | Exception], **parts: object) -> Crew:
@@ -97,6 +102,14 @@ async def test_memory_reaches_the_planner_and_never_the_executor(manager: Manage
     assert isinstance(executor, ScriptedChat)
     assert workflow in planner.seen[0][0].content
     assert workflow not in executor.seen[0][0].content
+
+
+async def test_a_verdict_that_advises_against_it_leaves_the_run_pending(manager: Manager) -> None:
+    made = crew(manager, [PLAN, STAY], [SEARCH, "<answer>Aldric Tesh</answer>"])
+    doubted = Crew(manager=made.manager, planner=made.planner, executor=made.executor, judge=unsure)
+    episode = await run_episode(QUESTION, doubted, MemoryQuery(text=QUESTION.text), BudgetConfig())
+    stored = await manager.consolidate([episode.run])
+    assert manager.bank.get(stored.unit_ids[0]).outcome is None
 
 
 async def test_a_failed_search_is_a_step_with_an_error_and_not_an_empty_result(manager: Manager) -> None:

@@ -195,7 +195,9 @@ async def test_a_model_writes_the_general_workflow_and_the_rule_stands_in_when_i
 
 async def test_a_general_workflow_of_imported_members_cannot_be_made_until_they_are_promoted(bank):
     came = Provenance(origins=(Origin.IMPORTED,))
-    bank.consolidate(Consolidation(units=tuple(one.model_copy(update={"provenance": came}) for one in three()), merge=False))
+    bank.consolidate(
+        Consolidation(units=tuple(one.model_copy(update={"provenance": came}) for one in three()), merge=False)
+    )
     assert await Manager(bank).generalise("default") == ()
     for one in bank.list().units:
         bank.promote(one.id)

@@ -8,13 +8,13 @@ import pytest
 from mcp import Client
 from mcp.client import ClientRequestContext
 from mcp.types import CreateMessageRequestParams, CreateMessageResult, ImageContent, TextContent
-from trust.panel import JudgeForm
 
 from mcp_server.host import mark
 from mcp_server.server import build_server
 from mia_skill.agents.mia import Mia
 from mia_skill.core.chat import ScriptedChat
 from mia_skill.core.errors import ModelUnreachableError
+from trust.panel import JudgeForm
 
 MakeMia = Callable[..., Mia]
 Era = Literal["auto", "legacy"]

@@ -118,6 +118,14 @@ async def test_settings_come_from_the_configuration_unless_the_call_has_its_own(
     assert script.seen[0].headers["Authorization"] == f"Bearer {KEY}"
 
 
+async def test_penalties_are_sent_only_when_they_are_set() -> None:
+    plain, set_ = answers(completion("ok")), answers(completion("ok"))
+    await chat_on(plain).complete(ASK)
+    await chat_on(set_, frequency_penalty=1.5, presence_penalty=1.1).complete(ASK)
+    assert not {"frequency_penalty", "presence_penalty"} & set(plain.body())
+    assert (set_.body()["frequency_penalty"], set_.body()["presence_penalty"]) == (1.5, 1.1)
+
+
 async def test_without_a_key_no_authorization_is_sent() -> None:
     script = answers(completion("a"))
     chat = chat_on(script, api_key=None)

@@ -12,7 +12,7 @@ from mia_skill.agents.planner import (
     replan_from_form,
 )
 from mia_skill.agents.router import Router
-from mia_skill.core.chat import ScriptedChat
+from mia_skill.core.chat import ScriptedChat, asked_schema
 from mia_skill.core.errors import InputError, ModelUnreachableError, PlanError
 from mia_skill.core.types import MemoryUnit, Outcome, Plan, PlanPair, Question, Step
 from retrieval.bank import Hit, PairHit, Recall
@@ -40,7 +40,14 @@ async def test_a_plan_is_written_with_the_memories_quoted_in_a_user_turn_and_cre
     assert usage.calls == 1
     assert [message.role for message in model.seen[0]] == ["user"]
     assert "search the founder (company -> person)" in model.seen[0][0].content
-    assert model.schemas[0] == PlanForm.model_json_schema()
+    assert model.schemas[0] == asked_schema(PlanForm)
+
+
+def test_a_model_is_asked_for_shorter_forms_than_are_accepted() -> None:
+    steps = asked_schema(PlanForm)["properties"]["steps"]  # type: ignore[index]
+    assert steps["maxItems"] < 12
+    assert steps["items"]["maxLength"] < 600
+    assert len(PlanForm(steps=["x" * 600] * 12).steps) == 12
 
 
 @pytest.mark.parametrize("reply", ["", "1. find the founder", '{"steps": []}', '{"steps": ["x"], "extra": 1}', "{}"])

@@ -29,7 +29,7 @@ def check_claim(scene: Scene, line: Line, claim: Statement) -> tuple[Check, ...]
             *_names(scene, line, claim),
             *_polarity(text, line, claim),
             *_order(text, claim),
-            *_roles(text, line, claim),
+            *_roles(scene, text, line, claim),
         ]
     )
 
@@ -130,15 +130,19 @@ def _same_frame(text: str, claim: str) -> bool:
     return sum(one not in read for one in said) <= 1
 
 
-def _roles(text: str, line: Line, claim: Statement) -> Iterator[Check]:
+def _roles(scene: Scene, text: str, line: Line, claim: Statement) -> Iterator[Check]:
     """Who did it: the claim's name must stand in the clause of the claim's verb when another name stands there."""
     if claim.short or len(claim.names) != 1:
         return
     name = set(claim.names[0])
+    told = claim.stems - STOP - name - claim.figures
+    if len(told) >= 2 and _told_of_another(scene, told, name):
+        yield Check(name="roles", state=CheckState.FAIL, detail="the same is said of another name")
+        return
     if not name <= line.stems:
         return
     clauses = _clauses(text, line)
-    acts = {one for one in claim.stems - STOP if one in line.stems and one not in line.names}
+    acts = {one for one in told if one in line.stems and one not in line.names}
     mine = [stems for stems, _ in clauses if name <= stems]
     for stems, others in clauses:
         held = {act for act in acts if act in stems and not any(act in own for own in mine)}
@@ -146,6 +150,14 @@ def _roles(text: str, line: Line, claim: Statement) -> Iterator[Check]:
             act = min(held).rstrip("~")
             yield Check(name="roles", state=CheckState.FAIL, detail=f'"{act}" is said of another name')
             return
+
+
+def _told_of_another(scene: Scene, told: frozenset[str], name: set[str]) -> bool:
+    """All that the claim tells stands in a line of another name, and nowhere beside its own, which was read."""
+    if not all(one in scene.places for one in (*told, *name)):
+        return False
+    where = [scene.lines[place] for place in scene.places[min(told)] if told <= scene.lines[place].stems]
+    return bool(where) and not any(name & one.stems for one in where) and any(one.names - told for one in where)
 
 
 def _clauses(text: str, line: Line) -> Sequence[tuple[frozenset[str], tuple[tuple[str, ...], ...]]]:

@@ -20,6 +20,9 @@ MARKER = re.compile(r"\[(?:\d{1,3}|[\w.:#-]{1,60}|https?://[^\]\s]+)\](?:\([^)\s
 HEDGE = re.compile(
     r"\b(?:i think|i believe|probably|perhaps|maybe|possibly|likely|apparently|it seems|presumably)\b,?", re.I
 )
+BARE = 6
+"""Words up to which an answer can be a bare one."""
+SAYS = re.compile(r"\b(?:is|are|was|were|has|have|had|did|does|will|can)\b", re.IGNORECASE)
 MOST = 40
 """Claims of one answer; a longer answer is read up to there."""
 LOWER = frozenset(("of", "the", "de", "la", "van", "von", "al", "and", "for", "del", "di", "da", "du", "le", "y", "&"))
@@ -41,6 +44,10 @@ class Statement:
     """Proper names as stems, those of the question left out."""
     quantities: tuple[Quantity, ...]
     dates: tuple[Date, ...]
+    figures: frozenset[str]
+    """Stems that belong to numbers, units and dates: compared by value, not as words."""
+    short: bool
+    """A bare answer rather than a sentence of its own."""
 
     @property
     def kind(self) -> str:
@@ -48,11 +55,6 @@ class Statement:
         if self.short:
             return "date" if self.dates else "number" if self.quantities else "entity"
         return "statement"
-
-    @property
-    def short(self) -> bool:
-        """A bare answer rather than a sentence of its own."""
-        return len(self.words) <= 6 and not re.search(r"[.!?]\s*\S", self.text)
 
 
 def statements(answer: str, asked: Asked) -> tuple[Statement, ...]:
@@ -90,6 +92,19 @@ def _statement(masked: str, text: str, start: int, known: frozenset[str]) -> Sta
     names = tuple(name for name in names_in(found, masked) if not set(name) <= known)
     shifted = tuple(Word(one.stem, one.start + start, one.end + start, one.capital) for one in found)
     stems = frozenset(one.stem for one in found)
+    spans = [(one.start, one.end) for one in quantities(masked)] + [(one.start, one.end) for one in dates(masked)]
+    figures = frozenset(one.stem for one in found if any(low <= one.start < high for low, high in spans))
+    short = len(found) <= BARE and not (len(found) >= 4 and stems & known) and not SAYS.search(masked)
     return Statement(
-        text.strip(), start, start + len(text), shifted, core, stems, names, quantities(masked), dates(masked)
+        text.strip(),
+        start,
+        start + len(text),
+        shifted,
+        core,
+        stems,
+        names,
+        quantities(masked),
+        dates(masked),
+        figures,
+        short,
     )

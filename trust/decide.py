@@ -13,15 +13,20 @@ from mia_skill.core.verdict import (
     Verdict,
     VerifyNext,
 )  # fmt: skip
+from trust.estimate import comparison, estimate
 from trust.facts import Facts, Finding
 from trust.question import Kind
 from trust.support import PRESENT
 
 __all__ = ["decide"]
 
-ACCEPT, REJECT = 0.62, 0.38
-UNSAID = 0.15
-"""Taken off for each independent source that speaks about the question and does not state the answer."""
+ACCEPT, REJECT = 0.65, 0.35
+"""Between the two nothing is decided."""
+PARTLY = 0.4
+READ_ABOUT = 0.4
+"""Share of the question's words that must stand somewhere in the evidence."""
+LINKED_TO = 0.15
+"""Share of the question that must be spoken about where the answer stands."""
 
 
 def decide(facts: Facts) -> Verdict:
@@ -51,42 +56,50 @@ def _label(facts: Facts, claims: Sequence[Claim]) -> tuple[Label, float | None, 
         return Label.ABSTAIN, None, ("every source tries to steer its reader; none of them counts",)
     if not claims:
         return Label.ABSTAIN, None, ("the answer holds no claim that could be checked",)
-    p = _estimate(facts, claims)
+    p = _estimate(facts)
     reasons = _reasons(facts, claims)
-    if facts.answer_steers and p > REJECT:
-        return Label.ABSTAIN, p, ("the answer talks to its judge; it is not accepted on that", *reasons)
     if p >= ACCEPT:
-        return Label.CORRECT, p, reasons
+        doubt = _doubt(facts)
+        return (Label.ABSTAIN, min(p, 0.5), (doubt, *reasons)) if doubt else (Label.CORRECT, p, reasons)
     if p <= REJECT:
         return Label.INCORRECT, p, reasons
     return Label.ABSTAIN, p, ("the evidence does not decide it", *reasons)
 
 
-def _estimate(facts: Facts, claims: Sequence[Claim]) -> float:
-    comparison = next((one.state for one in facts.checks if one.name == "comparison"), None)
-    if comparison is CheckState.OK:
-        return 0.85
-    if comparison is CheckState.FAIL:
-        return 0.15
-    if facts.asked.kind in (Kind.YES_NO, Kind.CHOICE):
-        return 0.5
-    return min(claim.p for claim in claims)
+def _estimate(facts: Facts) -> float:
+    undecided = facts.asked.kind in (Kind.YES_NO, Kind.CHOICE) and not comparison(facts)
+    return 0.5 if undecided else estimate(facts)
+
+
+def _doubt(facts: Facts) -> str:
+    """Why a well supported answer is still not called correct; empty when nothing speaks against it."""
+    if facts.answer_steers:
+        return "the answer talks to its judge; it is not accepted on that"
+    if facts.asked.terms and facts.ground.addressed < READ_ABOUT:
+        return "most of what the question asks about was never read"
+    for found in facts.findings:
+        if found.standing.presence >= PRESENT and found.standing.context < LINKED_TO and facts.asked.terms:
+            return "it was read, but nowhere near what the question is about"
+        if found.altered:
+            return "another source holds the same sentence with another value"
+        if found.silent >= max(1, found.voices):
+            return f"{found.silent} other source(s) speak about the question and do not state it"
+    return ""
 
 
 def _claim(facts: Facts, number: int, found: Finding) -> Claim:
     failed = [one for one in found.checks if one.state is CheckState.FAIL]
     here = found.standing
     if failed:
-        support, p = Support.CONTRADICTED, 0.15
+        support, p = Support.CONTRADICTED, 0.1
     elif here.presence >= PRESENT and found.altered:
         support, p = Support.CONFLICTING, 0.5
     elif here.presence >= PRESENT:
-        support, p = Support.SUPPORTED, 0.4 + 0.5 * here.context - UNSAID * max(0, found.silent - found.voices + 1)
-        p = max(p, 0.45)
-    elif here.presence >= 0.4:
-        support, p = Support.PARTIAL, 0.45
+        support, p = Support.SUPPORTED, round(0.5 + 0.4 * here.context, 4)
+    elif here.presence >= PARTLY:
+        support, p = Support.PARTIAL, 0.4
     else:
-        support, p = Support.NOT_FOUND, 0.3
+        support, p = Support.NOT_FOUND, 0.2
     claim = found.claim
     text = f"{claim.text} (asked: {facts.asked.text})" if claim.short else claim.text
     return Claim(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mia_skill.core.verdict import Case, Check, Injection
+from mia_skill.core.verdict import Case, Check, CheckState, Injection
 from trust.checks import check_claim
 from trust.claims import Statement, statements
 from trust.compare import check_choice
@@ -20,8 +20,8 @@ from trust.words import terms
 
 __all__ = ["Facts", "Finding", "gather_facts"]
 
-AS_GOOD = 0.8
-"""Another source speaks about the question as well when it holds this share of what the answer's own line does."""
+AS_GOOD = 0.5
+"""Another source is about the question too when a line of it holds this share of what the answer's own line does."""
 DIRECT = 0.5
 """Share of the question in one line from which on other sources about it are expected to say the same."""
 
@@ -85,15 +85,22 @@ def gather_facts(case: Case) -> Facts:
     ground = Ground(look(clean, wanted), asked)
     groups = clusters(clean)
     findings = tuple(_find(ground, groups, one) for one in claims)
-    checks: tuple[Check, ...] = ()
+    checks = _case_checks(gathered)
     if asked.kind is Kind.CHOICE and claims:
-        checks = (check_choice(ground.scene, asked, answer),)
+        checks = (*checks, check_choice(ground.scene, asked, answer))
     verbatim = bool(answer.strip()) and any(answer.strip() in item.text for item in clean)
     declined = is_refusal(case.answer) or (is_question(case.answer) and not verbatim)
     return Facts(
         case, asked, gathered, clean, (*talk, *flagged), ground, groups, findings, checks,
         signals(case.question, case.steps, case.answer) if case.steps else (), declined,
     )  # fmt: skip
+
+
+def _case_checks(gathered: Gathered) -> tuple[Check, ...]:
+    if not gathered.clashing:
+        return ()
+    detail = f"{len(gathered.clashing)} id(s) stand for two different texts; both are read"
+    return (Check(name="contradicting_ids", state=CheckState.FAIL, detail=detail),)
 
 
 def _title(item: Item) -> Sequence[Injection]:

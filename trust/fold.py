@@ -13,6 +13,8 @@ INVISIBLE = re.compile(
 TAGS = re.compile("[\U000e0020-\U000e007e]{3,}")
 BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 INSIDE_WORD = re.compile("(?<=[A-Za-z])[\u200b\u2060\ufeff\u00ad\u200c\u200d]+(?=[A-Za-z])")
+EASTERN = re.compile("[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
+"""Decomposing these takes letters apart."""
 CONFUSABLE = str.maketrans(
     {
         "а": "a", "в": "b", "е": "e", "ѐ": "e", "ё": "e", "к": "k", "м": "m", "н": "h", "о": "o", "р": "p", "с": "c",
@@ -54,7 +56,7 @@ def fold(text: str) -> Folded:
         elif INVISIBLE.match(char):
             continue
         else:
-            decomposed = unicodedata.normalize("NFKD", char)
+            decomposed = unicodedata.normalize("NFKC" if EASTERN.match(char) else "NFKD", char)
             plain = "".join(one for one in decomposed if not unicodedata.combining(one)).casefold()
         chars += plain
         places += [place] * len(plain)

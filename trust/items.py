@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """What counts as evidence: texts that a tool or a person brought, each with a stable id. Errors, empty results, the
 agent's own words and recalled memories are not evidence (facts/trust 4.1)."""
 
@@ -13,12 +12,15 @@ from mia_skill.core.verdict import Case
 __all__ = ["Gathered", "Item", "collect", "empty_result", "visible"]
 
 NOTHING = re.compile(
-    r"\s*[\[(\"'{]*\s*(?:could not find|couldn.t find|can.?not find|no (?:more )?(?:results?|matches|documents|pages|hits|"
+    r"\s*[\[(\"'{]*\s*(?:could not find|couldn.t find|can.?not find|no (?:more )?(?:results?|matches|documents|"
+    r"pages|hits|"
     r"information|data|content)\b|nothing (?:was )?found|not found|0 results|invalid action|last searched page|"
     r"there (?:are|is) no|error\b|\w*error:|\w*exception\b|traceback|http (?:error )?[45]\d\d|[45]\d\d (?:not found|"
-    r"forbidden|internal|bad|service|unauthorized|gateway|too many)|(?:request |connection )?timed? ?out|access denied|"
+    r"forbidden|internal|bad|service|unauthorized|gateway|too many)|(?:request |connection )?timed? ?out|access "
+    r"denied|"
     r"forbidden\b|permission denied|rate limit|too many requests|captcha|please enable (?:javascript|cookies)|"
-    r"failed to|unable to (?:fetch|load|open|retrieve|find|access)|connection (?:error|refused|reset)|null\s*$|none\s*$|"
+    r"failed to|unable to (?:fetch|load|open|retrieve|find|access)|connection (?:error|refused|reset)|null\s*$|"
+    r"none\s*$|"
     r"n/a\s*$|\[\s*\]|\{\s*\}|未找到|没有找到|无结果|keine ergebnisse|aucun résultat|sin resultados|не найдено)",
     re.IGNORECASE,
 )

@@ -1,16 +1,18 @@
-# ruff: noqa: E501
 """Closed lists of words: those that carry no meaning, families of one meaning, negations, opposites."""
 
-__all__ = ["ANTONYMS", "FAMILIES", "MONTHS", "NEGATIONS", "NUMBER_WORDS", "STOP", "TITLES"]
+__all__ = ["ANTONYMS", "FAMILIES", "MONTHS", "NEGATIONS", "NUMBER_WORDS", "STOP"]
 
 STOP = frozenset(
     (
-        "a an the this that these those it its he him his she her hers they them their theirs we us our you your i me my "
+        "a an the this that these those it its he him his she her hers they them their theirs we us our you your "
+        "i me my "
         "of in on at to for from by with without into onto over under about as than then so and or but nor if while "
-        "is are was were be been being am do does did done doing has have had having will would shall should can could "
+        "is are was were be been being am do does did done doing has have had having will would shall should can "
+        "could "
         "may might must there here also just only even very more most such some any each every other another both "
         "who whom whose what which when where why how what's who's one's please tell give name known called named "
-        "s t d ll re ve which's according answer question claim statement document text passage true false yes no not "
+        "s t d ll re ve which's according answer question claim statement document text passage true false yes "
+        "no not "
         "der die das den dem des ein eine und ist war wer wann wo wie was von zu mit auf für "
         "le la les un une des du de et est qui quand où quel quelle que en dans au aux "
         "el los las una y es quien cuando donde que del por para con "
@@ -61,7 +63,8 @@ FAMILIES: dict[str, str] = {word: line.split()[0] + "~" for line in _RELATIVES f
 """Word -> the family it stands for. Question and evidence often differ only in this."""
 
 NEGATIONS = frozenset(
-    "not no never none neither nor cannot without nobody nothing nowhere isn't aren't wasn't weren't don't doesn't didn't "
+    "not no never none neither nor cannot without nobody nothing nowhere isn't aren't wasn't weren't don't "
+    "doesn't didn't "
     "hasn't haven't hadn't won't wouldn't can't couldn't shouldn't mustn't n't fails failed lacks lacked unlike "
     "nicht kein keine nie ne pas jamais non нет не 不 没 没有 未 非 无".split()
 )
@@ -73,9 +76,11 @@ _OPPOSITES = (
     "north northern / south southern", "east eastern / west western", "win won wins / lose lost loses defeated",
     "larger bigger largest biggest / smaller smallest", "older elder / younger", "male man men / female woman women",
     "legal lawful allowed permitted / illegal unlawful banned forbidden prohibited",
-    "possible / impossible", "approve approved accept accepted support supported / reject rejected deny denied opposed",
+    "possible / impossible",
+    "approve approved accept accepted support supported / reject rejected deny denied opposed",
     "buy bought acquired / sell sold", "open opened / close closed", "always / never", "alive living / dead",
-    "true / false", "left / right", "maximum highest / minimum lowest", "positive / negative", "safe / dangerous unsafe",
+    "true / false", "left / right", "maximum highest / minimum lowest", "positive / negative",
+    "safe / dangerous unsafe",
     "effective / ineffective", "same identical / different distinct", "common / rare", "public / private",
     "success succeeded / failure failed", "prevent prevents prevented / cause causes caused",
     "domestic / foreign", "temporary / permanent", "single / married", "sister / brother", "mother / father",
@@ -99,8 +104,10 @@ ANTONYMS = _pairs()
 MONTHS = {
     name: number
     for number, names in enumerate(
-        "january jan januar janvier enero|february feb februar février febrero|march mar märz mars marzo|april apr avril "
-        "abril|may mai mayo|june jun juni juin junio|july jul juli juillet julio|august aug août agosto|september sep "
+        "january jan januar janvier enero|february feb februar février febrero|march mar märz mars marzo|april "
+        "apr avril "
+        "abril|may mai mayo|june jun juni juin junio|july jul juli juillet julio|august aug août agosto|"
+        "september sep "
         "sept septembre septiembre|october oct oktober octobre octubre|november nov novembre noviembre|december dec "
         "dezember décembre diciembre".split("|"),
         1,
@@ -111,12 +118,8 @@ MONTHS = {
 NUMBER_WORDS = {
     word: value
     for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen "
         "eighteen nineteen twenty".split()
     )
 } | {word: 10 * (place + 3) for place, word in enumerate("thirty forty fifty sixty seventy eighty ninety".split())}
-
-TITLES = frozenset(
-    "mr mrs ms miss dr sir dame lord lady president king queen prince princess saint st professor prof senator governor "
-    "captain general colonel rev reverend pope emperor the".split()
-)

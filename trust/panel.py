@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from mia_skill.core.brief import Brief
-from mia_skill.core.chat import ChatModel, Message, parse_form
+from mia_skill.core.chat import ChatModel, Message, asked_schema, parse_form
 from mia_skill.core.config import TrustConfig
 from mia_skill.core.errors import JudgeError, ModelError, ModelReplyError
 from mia_skill.core.events import Event, Listener, silent
@@ -90,7 +90,7 @@ class Panel:
 
     async def _form(self, messages: tuple[Message, ...], spent: list[Usage]) -> ReviewForm:
         """One reviewer's form; a reply that is none is asked for once more."""
-        schema = ReviewForm.model_json_schema()
+        schema = asked_schema(ReviewForm)
         for left in reversed(range(TRIES)):
             (reply,) = await self.model.complete(messages, schema=schema, temperature=0.0, max_tokens=REVIEW_TOKENS)
             spent.append(reply.usage)

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """What a question asks for: a person, a year, a place, a number, one of two, or yes or no."""
 
 import re
@@ -48,7 +47,8 @@ YES_NO = re.compile(
     re.IGNORECASE,
 )
 GENERIC = re.compile(
-    r"\b(?:summar|paraphras|claim|statement|assertion|fact.?check|verify|supported|consistent|faithful|hallucinat|ground)",
+    r"\b(?:summar|paraphras|claim|statement|assertion|fact.?check|verify|supported|consistent|faithful|"
+    r"hallucinat|ground)",
     re.IGNORECASE,
 )
 KINDS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
@@ -56,38 +56,46 @@ KINDS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
     for kind, pattern in (
         (
             Kind.NUMBER,
-            r"\bhow (?:many|much|old|long|tall|high|far|deep|wide|large|big|heavy|fast|often)\b|\bwhat (?:is|was) the "
-            r"(?:\w+ ){0,3}(?:population|number|length|height|area|distance|weight|size|percentage|amount|price|cost|depth)\b"
+            r"\bhow (?:many|much|old|long|tall|high|far|deep|wide|large|big|heavy|fast|often)\b|\bwhat (?:is|"
+            r"was) the "
+            r"(?:\w+ ){0,3}(?:population|number|length|height|area|distance|weight|size|percentage|amount|price|"
+            r"cost|depth)\b"
             r"|\bpopulation of\b|\bcombien\b|\bwie ?viele?\b|\bcu[aá]nt[oa]s?\b|сколько|多少|几个|いくつ|몇",
         ),
         (
             Kind.DATE,
             r"\bwhen\b|\b(?:what|which) (?:\w+ ){0,2}(?:year|date|day|month|decade|century|season)\b|\bwhat year\b|"
-            r"\b(?:birth|founding) (?:year|date)\b|\bwann\b|\bquand\b|\bcu[aá]ndo\b|когда|何时|什么时候|哪一?年|いつ|언제",
+            r"\b(?:birth|founding) (?:year|date)\b|\bwann\b|\bquand\b|\bcu[aá]ndo\b|когда|"
+            r"何时|什么时候|哪一?年|いつ|언제",
         ),
         (Kind.PERSON, r"\bwho(?:m|se)?\b|\bwer\b|\bqui\b|\bqui[eé]n\b|\bкто\b|谁|誰|누구"),
         (
             Kind.PLACE,
-            r"\bwhere\b|\b(?:what|which) (?:\w+ ){0,2}(?:city|country|state|town|county|province|region|continent|village|"
+            r"\bwhere\b|\b(?:what|which) (?:\w+ ){0,2}(?:city|country|state|town|county|province|region|"
+            r"continent|village|"
             r"island|place|location|district|nation)\b|\bwo\b|\boù\b|\bd[oó]nde\b|где|哪里|在哪|どこ|어디",
         ),
     )
 )
 OPTIONS = re.compile(
-    r"(?:,|:|\b(?:between|which of|first|older|younger|larger|longer|more|was|is|were|are|earlier|later|band|one|city|company"
+    r"(?:,|:|\b(?:between|which of|first|older|younger|larger|longer|more|was|is|were|are|earlier|later|band|one|"
+    r"city|company"
     r"|river|film|person|magazine|born|last|either)\b)\s*(?:the (?:two|rivers|cities|films) )?"
     r"(?P<one>[^,?]{2,80}?),?\s+(?:or|oder|ou)\s+(?P<two>[^,?]{2,80}?)\s*(?:\?|$|,)|"
     r"\bof\s+(?P<three>[^,?]{2,60}?)\s+and\s+(?P<four>[^,?]{2,60}?)\s+(?:is|was|has|have|had|were|are|did|does)\b",
 )
 LESS = (
-    r"\b(?:first|older|oldest|earlier|earliest|fewer|less|least|smaller|smallest|shorter|shortest|lower|lowest|elder)\b"
+    r"\b(?:first|older|oldest|earlier|earliest|fewer|less|least|smaller|smallest|shorter|shortest|lower|lowest|"
+    r"elder)\b"
 )
 MORE = (
-    r"\b(?:last|younger|youngest|later|latest|more|most|larger|largest|longer|longest|bigger|biggest|higher|highest|newer|"
+    r"\b(?:last|younger|youngest|later|latest|more|most|larger|largest|longer|longest|bigger|biggest|higher|"
+    r"highest|newer|"
     r"taller|tallest|greater|recent(?:ly)?|second)\b"
 )
 TIME = re.compile(
-    r"\b(?:born|founded|older|younger|first|earlier|later|began|started|released|published|opened|built|established|formed|"
+    r"\b(?:born|founded|older|younger|first|earlier|later|began|started|released|published|opened|built|"
+    r"established|formed|"
     r"recent(?:ly)?|died|premiered|created|last|elder|newer)\b",
     re.IGNORECASE,
 )

@@ -15,6 +15,8 @@ __all__ = ["review_of", "settle", "splits", "usable"]
 OTHER_ANSWER = 0.2
 """Word overlap (F1) up to which a reviewer's own answer is another one than the answer under review."""
 DOUBT = 5.0
+DECISIVE = frozenset({"comparison"})
+"""Checks of the whole case that no review can outvote."""
 ENOUGH = 0.5
 """Share of the weight that must be left once void reviews are gone."""
 
@@ -139,7 +141,7 @@ def _checked(label: Label, reasons: tuple[str, ...], case: Case, examined: Verdi
         return Label.ABSTAIN, ("there is no evidence: nothing can be judged", *reasons)
     if label is not Label.CORRECT:
         return label, reasons
-    failed = [check.name for check in examined.checks if check.state is CheckState.FAIL]
+    failed = [one.name for one in examined.checks if one.state is CheckState.FAIL and one.name in DECISIVE]
     failed += [
         check.name
         for claim in examined.claims

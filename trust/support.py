@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from trust.claims import Statement
-from trust.lexicon import STOP
+from trust.lexicon import NUMBER_WORDS, STOP
 from trust.quantity import dates, quantities, same_date, same_quantity
 from trust.question import Asked
 from trust.scene import Line, Scene
@@ -14,8 +14,11 @@ __all__ = ["Ground", "Standing", "presence", "stand"]
 
 BESIDE, TITLE, LINKED = 0.6, 0.7, 0.5
 """What a question word counts that stands in the neighbouring line, the title, or a line about the same name."""
+UNREAD = 0.5
+"""What a question word counts that stands in no evidence at all: it may only be worded otherwise."""
 LINKS = 12
 """Lines followed from one line by the names it shares with them."""
+MOST_PLACES = 200
 PRESENT = 0.75
 """Share of the claim's words from which on it stands in a line."""
 
@@ -43,8 +46,9 @@ class Ground:
 
     @cached_property
     def total(self) -> float:
-        """All weights together; never 0."""
-        return sum(self.weights.values()) or 1.0
+        """All weights together, those of words that stand nowhere by half; never 0."""
+        lost = sum(self.scene.rarity(term) for term in self.asked.terms if term not in self.weights)
+        return (sum(self.weights.values()) + UNREAD * lost) or 1.0
 
     @cached_property
     def near(self) -> tuple[float, ...]:
@@ -99,54 +103,61 @@ class Standing:
 def stand(ground: Ground, claim: Statement) -> Standing:
     """The line that carries `claim` best."""
     scene = ground.scene
-    near = candidates(scene, claim)
-    best = Standing(0.0, 0.0, -1)
+    best, best_rank = Standing(0.0, 0.0, -1), (-1.0, 0)
     found: list[int] = []
     core = frozenset(claim.core)
-    for place in near:
+    said = claim.stems - STOP
+    for place in candidates(scene, claim):
         present = presence(scene, place, claim)
         if present >= PRESENT:
             found.append(place)
-        if present <= 0 or present < best.presence * 0.6:
+        alike = 0.0 if claim.short or not said else len(said & scene.lines[place].stems) / len(said)
+        if present < best.presence * 0.6 and alike * 0.5 < best_rank[0]:
             continue
-        here = Standing(present, ground.context(place, core), place)
-        if (here.presence * (0.3 + here.context), -here.place) > (best.presence * (0.3 + best.context), -best.place):
-            best = here
-    return Standing(best.presence, best.context, best.place, tuple(found))
+        context = ground.context(place, core)
+        rank = (present * (0.3 + context) + 0.5 * alike, -place)
+        if rank > best_rank:
+            best, best_rank = Standing(present, context, place), rank
+    return Standing(best.presence, best.context, best.place, tuple(sorted(found)))
 
 
 def candidates(scene: Scene, claim: Statement) -> Sequence[int]:
-    """Lines that share anything with the claim: all that hold a number when it is one, else by its words."""
+    """Lines that share anything with the claim, the most first; every line with a figure when it holds figures."""
     found: dict[int, int] = {}
-    for stem in claim.core or tuple(claim.stems - STOP):
+    wanted = claim.core if claim.short and claim.core else tuple(sorted(claim.stems - STOP))
+    for stem in wanted:
         for place in scene.places.get(stem, ()):
             found[place] = found.get(place, 0) + 1
-    if claim.short and (claim.dates or claim.quantities):
+    if claim.dates or claim.quantities:
         for place, line in enumerate(scene.lines):
-            if place not in found and any(char.isdigit() for char in scene.text(line)):
+            if place not in found and any(one.stem[:1].isdigit() or one.stem in NUMBER_WORDS for one in line.words):
                 found[place] = 1
-    return sorted(found, key=lambda place: (-found[place], place))[:200]
+    return sorted(found, key=lambda place: (-found[place], place))[:MOST_PLACES]
 
 
 def presence(scene: Scene, place: int, claim: Statement) -> float:
-    """Share of the claim that stands in the line: words by rarity; numbers and dates by value."""
+    """Share of the claim that stands in the line: words by rarity, numbers and dates by value."""
     line = scene.lines[place]
-    if claim.short and (claim.dates or claim.quantities):
-        return _value_presence(scene, line, claim)
-    wanted = claim.core or tuple(one for one in claim.stems if one not in STOP)
-    if not wanted:
-        return 0.0
-    weights = {stem: scene.rarity(stem) for stem in wanted}
-    held = sum(weight for stem, weight in weights.items() if stem in line.stems)
-    return held / (sum(weights.values()) or 1.0)
+    plain = tuple(one for one in claim.core if one not in claim.figures)
+    if not claim.core and not claim.figures:
+        plain = tuple(sorted(claim.stems - STOP))
+    held = total = 0.0
+    for stem in plain:
+        weight = scene.rarity(stem)
+        total += weight
+        held += weight if stem in line.stems else 0.0
+    if claim.dates or claim.quantities:
+        each = 3.0 if claim.short else 2.0
+        values = _values(scene.text(line), claim)
+        total += each * len(values)
+        held += each * sum(values)
+    return held / total if total else 0.0
 
 
-def _value_presence(scene: Scene, line: Line, claim: Statement) -> float:
-    text = scene.text(line)
+def _values(text: str, claim: Statement) -> list[bool]:
     read_dates, read_numbers = dates(text), quantities(text)
     held = [any(same_date(one, other) for other in read_dates) for one in claim.dates]
-    held += [any(same_quantity(one, other) for other in read_numbers) for one in claim.quantities]
-    return sum(held) / len(held)
+    return held + [any(same_quantity(one, other) for other in read_numbers) for one in claim.quantities]
 
 
 def _nearest(term: str, line: Line, title: frozenset[str], around: set[str]) -> float:

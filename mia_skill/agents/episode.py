@@ -4,10 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from retrieval.bank import MemoryQuery, Recall
-from retrieval.gate import Draw
-from trust.process import signals
-
 from mia_skill.agents.executor import Executor
 from mia_skill.agents.manager import Manager, Run
 from mia_skill.agents.planner import Planner, Replan
@@ -17,6 +13,9 @@ from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.prompts import prompt_digests
 from mia_skill.core.types import Plan, Question, StopReason, Trajectory, Usage, Value
 from mia_skill.core.verdict import Case, Verdict
+from retrieval.bank import MemoryQuery, Recall
+from retrieval.gate import Draw
+from trust.process import signals
 
 __all__ = ["Crew", "Episode", "Judging", "run_episode"]
 
@@ -63,7 +62,7 @@ class Episode(Value):
             question=self.question,
             trajectory=self.trajectory,
             plan=plan.text,
-            outcome=self.verdict.outcome if self.verdict else None,
+            outcome=self.verdict.remembered if self.verdict else None,
             memory_ids=self.memory_ids,
             draw=self.draw,
             judged_by=self.verdict.backend if self.verdict else "none",

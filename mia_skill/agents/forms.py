@@ -22,7 +22,7 @@ class PlanForm(Form):
     """A plan."""
 
     steps: Steps
-    memory_ids: Annotated[list[str], Field(max_length=40)] = []
+    memory_ids: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=40)] = []
     """The memories that were really used; ids that were not shown are dropped."""
 
 

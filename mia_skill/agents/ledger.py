@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from threading import Lock
 
-from retrieval.gate import Draw
-
 from mia_skill.core.types import Passage
+from retrieval.gate import Draw
 
 __all__ = ["Ledger"]
 

@@ -6,15 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import anyio.to_thread
-from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored
-from retrieval.gate import Draw, Trial
-from retrieval.generalise import covered, generalised, shapes
-from trust.guard import scan
 
 from mia_skill.agents.forms import WorkflowForm
 from mia_skill.agents.quote import quote_run
 from mia_skill.agents.workflow import compress, workflow_text
-from mia_skill.core.chat import ChatModel, Message, parse_form
+from mia_skill.core.chat import ChatModel, Message, asked_schema, parse_form
 from mia_skill.core.errors import InputError, ModelError
 from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.prompts import fence, load_prompt
@@ -32,6 +28,10 @@ from mia_skill.core.types import (
     Usage,
     Value,
 )
+from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored
+from retrieval.gate import Draw, Trial
+from retrieval.generalise import covered, generalised, shapes
+from trust.guard import scan
 
 __all__ = ["Manager", "Run", "compress_messages", "screened", "select"]
 
@@ -84,7 +84,7 @@ class Manager:
         if self.model is None:
             return ruled, Usage()
         try:
-            schema = WorkflowForm.model_json_schema()
+            schema = asked_schema(WorkflowForm)
             (reply,) = await self.model.complete(compress_messages(run), schema=schema)
             return workflow_text(parse_form(reply.text, WorkflowForm).steps), reply.usage
         except ModelError:
@@ -136,7 +136,7 @@ class Manager:
         if self.model is None:
             return None
         try:
-            (reply,) = await self.model.complete(generalise_messages(group), schema=WorkflowForm.model_json_schema())
+            (reply,) = await self.model.complete(generalise_messages(group), schema=asked_schema(WorkflowForm))
             return workflow_text(parse_form(reply.text, WorkflowForm).steps)
         except ModelError:
             return None

@@ -7,12 +7,6 @@ from typing import Literal
 
 import anyio
 import anyio.to_thread
-from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored, UnitPage
-from retrieval.echo import repeats_text
-from retrieval.search import SearchEngine
-from trust.evidence import examine
-from trust.panel import JudgeForm, Panel, from_form, judge_brief
-from trust.process import signals
 
 from mia_skill.agents.episode import Crew, Episode, run_episode
 from mia_skill.agents.executor import Executor
@@ -37,6 +31,12 @@ from mia_skill.core.errors import ConfigError, InputError, MiaError
 from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.types import Feedback, MemoryUnit, Outcome, Plan, Question, Status, Step, Usage
 from mia_skill.core.verdict import Case, Verdict
+from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored, UnitPage
+from retrieval.echo import repeats_text
+from retrieval.search import SearchEngine
+from trust.evidence import examine
+from trust.panel import JudgeForm, Panel, from_form, judge_brief
+from trust.process import signals
 
 __all__ = ["Mia", "Source", "Sources"]
 

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrieval.bank import Recall
-from trust.process import Signal
-
 from mia_skill.agents.forms import PlanForm, ReplanForm
 from mia_skill.agents.quote import quote_memories, quote_run
 from mia_skill.core.brief import Brief
-from mia_skill.core.chat import ChatModel, Message, parse_form
+from mia_skill.core.chat import ChatModel, Message, asked_schema, parse_form
 from mia_skill.core.errors import ModelReplyError, PlanError
 from mia_skill.core.prompts import load_prompt
 from mia_skill.core.types import Plan, Question, Step, Text, Usage, Value
+from retrieval.bank import Recall
+from trust.process import Signal
 
 __all__ = ["Planner", "Replan", "plan_brief", "plan_from_form", "plan_messages", "read_plan", "read_replan"]
 __all__ += ["replan_brief", "replan_from_form", "replan_messages"]
@@ -41,7 +40,7 @@ class Planner:
             ModelError: the endpoint failed.
             PlanError: it answered, but not with a plan.
         """
-        schema = PlanForm.model_json_schema()
+        schema = asked_schema(PlanForm)
         (reply,) = await self.model.complete(plan_messages(question, recall), schema=schema)
         return read_plan(reply.text, recall, brain=self.brain), reply.usage
 
@@ -55,7 +54,7 @@ class Planner:
             PlanError: it answered, but not with a decision.
         """
         messages = replan_messages(question, plan.text, steps, answer, signals)
-        (reply,) = await self.model.complete(messages, schema=ReplanForm.model_json_schema())
+        (reply,) = await self.model.complete(messages, schema=asked_schema(ReplanForm))
         return read_replan(reply.text, plan.memory_ids, brain=self.brain), reply.usage
 
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from retrieval.bank import PairHit, Recall
-
 from mia_skill.core.prompts import fence
 from mia_skill.core.types import MemoryUnit, Status, Step
+from retrieval.bank import PairHit, Recall
 
 __all__ = ["quote_memories", "quote_pairs", "quote_run", "show_step"]
 

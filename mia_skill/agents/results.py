@@ -2,13 +2,12 @@
 
 from typing import Literal
 
-from retrieval.bank import Recall
-from trust.process import Signal
-
 from mia_skill.agents.planner import Replan
 from mia_skill.core.brief import Brief
 from mia_skill.core.types import Passage, Plan, Text, Usage, Value
 from mia_skill.core.verdict import Verdict
+from retrieval.bank import Recall
+from trust.process import Signal
 
 __all__ = ["Found", "Judged", "Planned", "QueryResult", "Replanned"]
 

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrieval.bank import PairHit
-
 from mia_skill.agents.forms import RouterForm
 from mia_skill.agents.planner import ask
 from mia_skill.agents.quote import quote_pairs
-from mia_skill.core.chat import ChatModel, Message, parse_form
+from mia_skill.core.chat import ChatModel, Message, asked_schema, parse_form
 from mia_skill.core.errors import InputError, ModelReplyError, PlanError
 from mia_skill.core.prompts import fence, load_prompt
 from mia_skill.core.types import Plan, Question, Usage
+from retrieval.bank import PairHit
 
 __all__ = ["Router", "router_messages"]
 
@@ -31,7 +30,7 @@ class Router:
         """
         if not plans:
             raise InputError("there is no plan to choose from")
-        schema = RouterForm.model_json_schema()
+        schema = asked_schema(RouterForm)
         (reply,) = await self.model.complete(router_messages(question, plans, pairs), schema=schema)
         try:
             form = parse_form(reply.text, RouterForm)

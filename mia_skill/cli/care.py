@@ -5,13 +5,13 @@ from functools import partial
 
 import anyio.to_thread
 import click
-from retrieval.prune import PruneRules
-from retrieval.stewardship import LiftReport, LogReport, Revocation, Trace
 
 from mia_skill.app import Mia
 from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag, run
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import MemoryUnit
+from retrieval.prune import PruneRules
+from retrieval.stewardship import LiftReport, LogReport, Revocation, Trace
 
 __all__ = ["COMMANDS"]
 

@@ -10,9 +10,12 @@ from pydantic import BaseModel, ValidationError
 from mia_skill.core.errors import ModelReplyError
 from mia_skill.core.types import Text, Usage, Value
 
-__all__ = ["ChatModel", "Message", "Reply", "ScriptedChat", "parse_form"]
+__all__ = ["ChatModel", "Message", "Reply", "ScriptedChat", "asked_schema", "parse_form"]
 
 Form = TypeVar("Form", bound=BaseModel)
+
+ASKED_CHARS = 200
+ASKED_ITEMS = 6
 
 
 class Message(Value):
@@ -113,3 +116,22 @@ def parse_form(text: str, form: type[Form]) -> Form:
         problem = cause.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"]) or "reply"
         raise ModelReplyError(f"the reply is no {form.__name__}: {where}: {problem['msg']}", raw=text) from None
+
+
+def asked_schema(form: type[BaseModel]) -> dict[str, object]:
+    """The schema a model is asked to fill in: shorter texts and lists than we accept, since a small model writes on
+    until a limit stops it and its form would be cut off."""
+    schema: dict[str, object] = form.model_json_schema()
+    bound(schema)
+    return schema
+
+
+def bound(node: object) -> None:
+    """Put the tighter limits on every text and list of a schema, in place."""
+    if isinstance(node, dict):
+        if node.get("type") == "string" and "enum" not in node:
+            node["maxLength"] = min(node.get("maxLength", ASKED_CHARS), ASKED_CHARS)
+        if node.get("type") == "array":
+            node["maxItems"] = min(node.get("maxItems", ASKED_ITEMS), ASKED_ITEMS)
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        bound(inner)

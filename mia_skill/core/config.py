@@ -49,6 +49,10 @@ class EndpointConfig(Section):
     api_key: SecretStr | None = None
     temperature: float = Field(default=0.0, ge=0, le=2)
     """Evaluation runs at 0 (spec section 6)."""
+    frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """Keeps a small model from repeating itself until its form is cut off."""
+    presence_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """The published evaluation used 1.1 (spec section 6)."""
     max_tokens: int = Field(default=1024, ge=1)
     timeout_s: float = Field(default=120.0, gt=0)
     connect_timeout_s: float = Field(default=5.0, gt=0)

@@ -103,6 +103,10 @@ class OpenAIChat:
             "model": self._config.model,
             "temperature": self._config.temperature if temperature is None else temperature,
         }
+        if self._config.frequency_penalty:
+            settings["frequency_penalty"] = self._config.frequency_penalty
+        if self._config.presence_penalty:
+            settings["presence_penalty"] = self._config.presence_penalty
         if stop:
             settings["stop"] = list(stop)
         most = self._config.max_tokens if max_tokens is None else max_tokens

@@ -153,3 +153,8 @@ class Verdict(Value):
     def outcome(self) -> Outcome | None:
         """The outcome a bank may store; None on abstain and on not attempted."""
         return {Label.CORRECT: Outcome.CORRECT, Label.INCORRECT: Outcome.INCORRECT}.get(self.label)
+
+    @property
+    def remembered(self) -> Outcome | None:
+        """The outcome a bank is advised to keep the run under; None keeps it as pending, shown to nobody."""
+        return self.outcome if self.memory_advice.store == "yes" else None

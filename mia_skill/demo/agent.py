@@ -31,7 +31,7 @@ STEP = re.compile(
 )
 LABEL = re.compile(r"\[(?:name|found) \d+\]")
 
-ENOUGH = 0.6
+ENOUGH = 0.5
 """Share of the question's words that the way to an answer must cover."""
 
 Search = Callable[[str], Awaitable[tuple[Passage, ...]]]

@@ -1,6 +1,7 @@
 """The stage: a seeded world, a server in its own process, a real MCP client, and the stream of questions."""
 
 import os
+import random
 import sys
 import tempfile
 import time
@@ -19,6 +20,9 @@ __all__ = ["DemoResult", "Pass", "run_demo"]
 
 PASSES = ("without memory", "with memory", "with memory and feedback")
 """In the second pass runs are kept as the server judges them; in the third a user says afterwards what was right."""
+
+RECUR = 8
+"""How often a shape of question comes back in the stream."""
 
 Watch = Callable[[str, int, WorldQuestion, Solved, bool], None]
 """Told after each question: the pass, its number, the question, what was done, whether the answer is right."""
@@ -58,19 +62,21 @@ def run_demo(
     `environment` is added to the server's own (model endpoints, say).
     """
     world = build_world(seed=seed, size=size)
-    stream = pick(world.questions, questions)
+    stream = pick(world.questions, questions, seed)
     with tempfile.TemporaryDirectory(prefix="mia-demo-") as folder:
         world.write(Path(folder) / "world")
         passes = [anyio.run(play, name, stream, Path(folder), dict(environment), watch) for name in PASSES]
     return DemoResult(seed=seed, pages=len(world.pages), brain=brain, passes=tuple(passes))
 
 
-def pick(questions: Sequence[WorldQuestion], count: int) -> list[WorldQuestion]:
-    """A stream in which shapes recur: round robin over the shapes, commonest first."""
+def pick(questions: Sequence[WorldQuestion], count: int, seed: int) -> list[WorldQuestion]:
+    """A stream in which shapes recur, as tasks do in an agent's life: some shapes, drawn by `seed`, round robin."""
     shapes: dict[str, list[WorldQuestion]] = {}
     for question in questions:
         shapes.setdefault(question.shape, []).append(question)
-    chosen = sorted(shapes.values(), key=lambda group: (-len(group), group[0].shape))[: max(2, count // 10)]
+    recurring = sorted(shape for shape, group in shapes.items() if len(group) >= RECUR)
+    drawn = random.Random(seed).sample(recurring, min(len(recurring), max(2, count // RECUR)))
+    chosen = [shapes[shape] for shape in drawn]
     rounds = [group[turn] for turn in range(max(map(len, chosen))) for group in chosen if turn < len(group)]
     return rounds[:count]
 

@@ -10,7 +10,6 @@ from mcp import Client, StdioServerParameters
 from mia_skill.agents.forms import PlanForm
 from mia_skill.app import Mia, build
 from mia_skill.core.config import EndpointConfig, MiaConfig, load_config
-from mia_skill.core.errors import JudgeError, PlanError
 from mia_skill.core.types import Passage, Question, StopReason
 from mia_skill.core.verdict import Case
 from retrieval.world import build_world
@@ -33,7 +32,7 @@ def config(tmp_path: Path, vllm_endpoint: EndpointConfig) -> MiaConfig:
         "search.passage_chars": 400,
         "budget.steps": 4,
     }
-    endpoint = vllm_endpoint.model_dump(exclude={"api_key"}) | {"max_tokens": 200, "temperature": 0.0}
+    endpoint = vllm_endpoint.model_dump(exclude={"api_key"}) | {"max_tokens": 1000, "frequency_penalty": 1.5}
     flags |= {f"models.default.{name}": value for name, value in endpoint.items()}
     return load_config(environment={}, flags=flags)
 
@@ -53,24 +52,16 @@ async def test_the_planner_fills_in_its_form_on_a_real_server(mia: Mia) -> None:
     assert planned.usage.completion_tokens > 0
 
 
-async def test_three_reviewers_give_scores_on_a_real_server_or_no_verdict_at_all(mia: Mia) -> None:
+async def test_three_reviewers_give_scores_on_a_real_server(mia: Mia) -> None:
     case = Case(question=QUESTION.text, answer="Aldric Tesh", evidence=(PASSAGE,))
-    try:
-        verdict = (await mia.judge(case)).verdict
-    except JudgeError as error:
-        assert "review" in str(error)
-        return
+    verdict = (await mia.judge(case)).verdict
     assert {review.reviewer for review in verdict.reviews} == {"reasoning", "sourcing", "validity"}
     assert verdict.usage.calls >= 3
     assert verdict.backend == "endpoint"
 
 
 async def test_a_whole_episode_ends_in_an_honest_state_and_what_it_taught_is_kept(mia: Mia) -> None:
-    try:
-        episode = await mia.ask(QUESTION)
-    except (PlanError, JudgeError):
-        assert (await mia.units()).total == 0
-        return
+    episode = await mia.ask(QUESTION)
     assert episode.usage.calls >= 2
     assert episode.trajectory.stop in tuple(StopReason)
     assert (episode.trajectory.answer == "") == (episode.trajectory.stop is not StopReason.ANSWERED)
@@ -88,7 +79,8 @@ async def test_the_mcp_server_plans_with_the_endpoint_and_not_with_a_brief(confi
             "MIA_MEMORY__EMBEDDER": "hash",
             "MIA_MODELS__DEFAULT__BASE_URL": endpoint.base_url,
             "MIA_MODELS__DEFAULT__MODEL": endpoint.model,
-            "MIA_MODELS__DEFAULT__MAX_TOKENS": "200",
+            "MIA_MODELS__DEFAULT__MAX_TOKENS": "1000",
+            "MIA_MODELS__DEFAULT__FREQUENCY_PENALTY": "1.5",
         },
     )
     async with Client(server) as client:
