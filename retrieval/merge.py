@@ -31,7 +31,8 @@ def merged(old: MemoryUnit, new: MemoryUnit) -> MemoryUnit:
     text = new if supersedes(new, old) else old
     # Copies of what is not trusted are no further witnesses.
     counted = new.status is Status.ACTIVE
-    parents = tuple(dict.fromkeys((*old.provenance.parents, *new.provenance.parents)))
+    above = dict.fromkeys((*old.provenance.parents, *new.provenance.parents))
+    parents = tuple(one for one in above if one != old.id)
     return old.model_copy(
         update={
             "workflow": text.workflow,
