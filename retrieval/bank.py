@@ -5,7 +5,7 @@ from typing import Protocol
 
 from pydantic import Field
 
-from mia_skill.core.types import Credit, Feedback, MemoryUnit, Modality, Outcome, PlanPair, Text, Value
+from mia_skill.core.types import Credit, Feedback, MemoryUnit, Modality, Outcome, PlanPair, Status, Text, Value
 from retrieval.audit import AuditReport
 from retrieval.gate import Draw, Trial
 from retrieval.stewardship import Stewardship
@@ -203,6 +203,7 @@ class Bank(Stewardship, Protocol):
         text: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        status: Status | None = None,
     ) -> UnitPage:
         """A page of units, newest first; `text` is looked for in question, caption and workflow.
 

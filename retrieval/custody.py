@@ -118,8 +118,8 @@ def back(rows: sqlite3.Connection, trial: Trial, change: int) -> tuple[str, ...]
     """
     if trial.judged_by not in INDEPENDENT:
         return ()
-    shown = [unit for unit in _units(rows, trial.draw.shown) if unit.outcome is Outcome.CORRECT]
-    if any(unit.status is Status.ACTIVE for unit in shown):
+    shown = tuple(_units(rows, trial.draw.shown))
+    if any(unit.status is Status.ACTIVE and unit.outcome is Outcome.CORRECT for unit in shown):
         return ()
     promoted: list[str] = []
     for unit in shown:

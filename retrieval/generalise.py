@@ -10,7 +10,7 @@ from retrieval.chain import digest_of
 from retrieval.lineage import RANK
 from retrieval.prune import proven
 
-__all__ = ["FEWEST", "covered", "family", "general_id", "generalised", "shape_of", "shapes"]
+__all__ = ["FEWEST", "covered", "family", "general_id", "generalised", "is_general", "shape_of", "shapes"]
 
 FEWEST = 3
 """Successes of one shape that make a workflow general: two may agree by accident."""
@@ -69,6 +69,7 @@ def _families(members: Sequence[MemoryUnit]) -> list[list[MemoryUnit]]:
 
 
 def is_general(unit: MemoryUnit) -> bool:
+    """Was it made of several successes?"""
     return unit.id.startswith("gen_")
 
 

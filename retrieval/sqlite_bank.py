@@ -11,7 +11,7 @@ from threading import RLock
 
 from mia_skill.core.config import ScoreWeights
 from mia_skill.core.errors import EmbedderMismatchError, InputError, UnknownIdError
-from mia_skill.core.types import Feedback, MemoryUnit, Outcome, PlanPair
+from mia_skill.core.types import Feedback, MemoryUnit, Outcome, PlanPair, Status
 from retrieval.audit import AuditReport, audit_units, near_duplicates
 from retrieval.bank import BankHealth, Consolidation, Hit, MemoryQuery, PairHit, Progress, Recall, Stored, UnitPage
 from retrieval.index import Shelf
@@ -150,6 +150,7 @@ class SqliteBank(Steward):
         text: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        status: Status | None = None,
     ) -> UnitPage:
         with self._work(write=False) as rows:
             return list_units(
@@ -160,6 +161,7 @@ class SqliteBank(Steward):
                 text=text,
                 limit=limit,
                 cursor=cursor,
+                status=status,
             )
 
     def export(self) -> Iterator[dict[str, object]]:
@@ -345,6 +347,7 @@ class SqliteBank(Steward):
             finally:
                 target.close()
             bank = SqliteBank.open(copy, self._embedder, weights=self._weights, merge_similarity=self._merge_similarity)
+            bank._capacity = self._capacity
             try:
                 report = bank.import_(lines, restore=restore, namespace=namespace, listener=listener)
             finally:

@@ -161,6 +161,7 @@ def test_the_audit_names_what_a_person_should_look_at(new_bank):
         FindingKind.NO_PROVENANCE: [(untraced.id,)],
         FindingKind.UNTRUSTED: [(web.id,)],
         FindingKind.PENDING: [(pending.id,)],
+        FindingKind.ECHO: [],
     }
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Status
+from retrieval.audit import FindingKind
 from retrieval.bank import Consolidation, MemoryQuery
 from retrieval.custody import task_of
 from retrieval.echo import echoed, repeats_text
@@ -230,3 +231,17 @@ def test_a_near_copy_is_an_echo_only_where_its_run_read_nothing_itself():
     assert echoed(unit("other", workflow=near), [known]) is known
     assert echoed(unit("other", workflow=near, sources=("p1",)), [known]) is None
     assert echoed(unit("other", workflow=near, outcome=Outcome.INCORRECT), [known]) is None
+
+
+def test_the_audit_names_echoes_that_came_in_by_another_door(bank):
+    known = unit(workflow="1. search the year of the founding\n2. read the page")
+    back = unit("delta epsilon zeta", workflow=known.workflow, parents=(known.id,))
+    bank.import_([{"kind": "unit", **one.model_dump(mode="json")} for one in (known, back)], restore=True)
+    (found,) = bank.audit().of(FindingKind.ECHO)
+    assert found.unit_ids == (back.id,)
+
+
+def test_a_list_can_be_of_one_status(bank):
+    web = unit(origin=Origin.WEB)
+    store(bank, web, unit("delta epsilon zeta"))
+    assert [one.id for one in bank.list(status=Status.QUARANTINED).units] == [web.id]

@@ -136,6 +136,20 @@ async def test_a_planner_reads_which_memory_is_only_a_hint(make_mia: MakeMia) ->
     assert "[correct, quarantined: a hint" in str(message.content)
 
 
+async def test_a_users_word_on_a_pending_run_is_the_outcome_of_its_arm(make_mia: MakeMia) -> None:
+    mia = make_mia()
+    shown = MemoryUnit(question=QUESTION.text + " Tell me.", workflow="1. go", outcome=Outcome.CORRECT)
+    mia.bank.consolidate(Consolidation(units=(shown,)))
+    await mia.recall(QUESTION)
+    (pending,) = (await mia.store(finished().model_copy(update={"outcome": None}))).unit_ids
+    assert mia.bank.lift().trials == 0
+    await mia.feedback(pending, True)
+    await mia.feedback(pending, True)
+    assert mia.bank.lift().trials == 1
+    unit = await mia.unit(shown.id)
+    assert (unit.uses, unit.wins) == (1, 1)
+
+
 # -- tools -----------------------------------------------------------------------------------------------------------
 
 

@@ -259,3 +259,25 @@ def test_whatever_is_done_through_the_bank_leaves_a_sound_log(tmp_path_factory, 
             bank.promote(held[0].id)
     assert bank.verify_log().sound
     bank.close()
+
+
+def test_two_writers_of_one_file_write_one_chain(path):
+    from threading import Thread
+
+    banks = [SqliteBank.open(path, HashEmbedder()) for _ in range(2)]
+
+    def work(bank, name):
+        for number in range(15):
+            bank.consolidate(Consolidation(units=(unit(f"{name}{number} r{name}{number} s{name}{number}"),)))
+
+    threads = [Thread(target=work, args=(bank, name)) for bank, name in zip(banks, "ab", strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    reports = [bank.verify_log() for bank in banks]
+    assert reports[0] == reports[1]
+    assert reports[0].sound
+    assert reports[0].entries == 31
+    for bank in banks:
+        bank.close()

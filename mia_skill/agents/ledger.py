@@ -22,6 +22,7 @@ class Ledger:
     _passages: OrderedDict[str, Passage] = field(default_factory=OrderedDict, repr=False)
     _shown: OrderedDict[str, tuple[str, ...]] = field(default_factory=OrderedDict, repr=False)
     _draws: OrderedDict[str, Draw] = field(default_factory=OrderedDict, repr=False)
+    _waiting: OrderedDict[str, Draw] = field(default_factory=OrderedDict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def keep(self, passages: Iterable[Passage]) -> None:
@@ -64,6 +65,19 @@ class Ledger:
         """The draw of a question, once: its outcome counts one time."""
         with self._lock:
             return self._draws.pop(key_of(question), None)
+
+    def wait(self, unit_ids: Iterable[str], draw: Draw) -> None:
+        """Remember the draw of a run that nobody could judge, until a user says how it ended."""
+        with self._lock:
+            for unit_id in unit_ids:
+                self._waiting[unit_id] = draw
+            while len(self._waiting) > self.capacity:
+                self._waiting.popitem(last=False)
+
+    def take_waiting(self, unit_id: str) -> Draw | None:
+        """The draw of a unit's run that waits for its outcome, once."""
+        with self._lock:
+            return self._waiting.pop(unit_id, None)
 
 
 def key_of(question: str) -> str:

@@ -29,10 +29,11 @@ from mia_skill.core.chat import ChatModel, Message
 from mia_skill.core.config import MiaConfig, Role
 from mia_skill.core.errors import ConfigError, InputError, MiaError
 from mia_skill.core.events import Event, Listener, silent
-from mia_skill.core.types import Feedback, MemoryUnit, Outcome, Plan, Question, Status, Step, Usage
+from mia_skill.core.types import Credit, Feedback, MemoryUnit, Outcome, Plan, Question, Status, Step, Usage
 from mia_skill.core.verdict import Case, Verdict
 from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored, UnitPage
 from retrieval.echo import repeats_text
+from retrieval.gate import Trial
 from retrieval.search import SearchEngine
 from trust.evidence import examine
 from trust.panel import JudgeForm, Panel, from_form, judge_brief
@@ -114,17 +115,29 @@ class Mia:
             "seen": tuple(dict.fromkeys((*run.seen, *seen))),
             "draw": run.draw or self.ledger.take_draw(run.question.text),
         }
-        return await self.manager.consolidate((run.model_copy(update=told),), listener=listener)
+        run = run.model_copy(update=told)
+        stored = await self.manager.consolidate((run,), listener=listener)
+        if run.outcome is None and run.draw is not None:
+            self.ledger.wait(stored.unit_ids, run.draw)
+        return stored
 
     async def add(self, unit: MemoryUnit) -> Stored:
         """Keep a unit as it is: an import, or one written by hand."""
         return await anyio.to_thread.run_sync(self.bank.consolidate, Consolidation(units=(screened(unit),)))
 
     async def feedback(self, unit_id: str, good: bool, note: str = "") -> MemoryUnit:
-        """A user's word about a unit: sets its outcome."""
+        """A user's word about a unit: sets its outcome. A run that waited for it credits now what it was shown."""
         outcome = Outcome.CORRECT if good else Outcome.INCORRECT
         spoken = Feedback(good=good, note=note)
-        return await anyio.to_thread.run_sync(partial(self.bank.feedback, unit_id, spoken, outcome))
+        unit = await anyio.to_thread.run_sync(partial(self.bank.feedback, unit_id, spoken, outcome))
+        draw = self.ledger.take_waiting(unit_id)
+        if draw is not None:
+            change = Consolidation(
+                credits=tuple(Credit(unit_id=one, won=good) for one in draw.shown),
+                trials=(Trial(draw=draw, won=good, judged_by="user"),),
+            )
+            await anyio.to_thread.run_sync(self.bank.consolidate, change)
+        return unit
 
     async def units(self, **filters: object) -> UnitPage:
         """A page of units; filters are those of `Bank.list`."""

@@ -19,6 +19,7 @@ from retrieval.bank import AuditReport, ImportReport
 __all__ = ["memory"]
 
 OUTCOMES = click.Choice([outcome.value for outcome in Outcome])
+STATUSES = click.Choice([status.value for status in Status])
 
 
 @click.group()
@@ -49,6 +50,7 @@ def search(settings: Settings, question: str, k: int, namespace: str | None, jso
 
 @memory.command("list")
 @click.option("--outcome", type=OUTCOMES)
+@click.option("--status", type=STATUSES, help="Such as quarantined: what waits for a person or for success.")
 @click.option("--text", help="Only units whose question or workflow holds this.")
 @click.option("--namespace")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
@@ -58,6 +60,7 @@ def search(settings: Settings, question: str, k: int, namespace: str | None, jso
 def list_(
     settings: Settings,
     outcome: str | None,
+    status: str | None,
     text: str | None,
     namespace: str | None,
     limit: int,
@@ -68,7 +71,14 @@ def list_(
     wanted = Outcome(outcome) if outcome else None
     page = run(
         settings,
-        lambda mia: mia.units(outcome=wanted, text=text, namespace=namespace, limit=limit, cursor=cursor),
+        lambda mia: mia.units(
+            outcome=wanted,
+            status=Status(status) if status else None,
+            text=text,
+            namespace=namespace,
+            limit=limit,
+            cursor=cursor,
+        ),
     )
     if json_:
         click.echo(as_json(page))
