@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mia_skill.core.types import Origin, Passage, Step
+from mia_skill.core.types import Origin, Passage, Step, clean_text
 from mia_skill.core.verdict import Case, CheckState, Label, Support, Verdict
 from trust.evidence import examine
 
@@ -238,6 +238,15 @@ def test_padding_lifts_no_wrong_answer(padding: str) -> None:
 # --- bad input
 
 
+def test_evidence_beyond_a_megabyte_is_left_out_and_that_is_said() -> None:
+    filler = tuple(Passage(id=f"p{n}", text=f"Page {n}. " + "word " * 40_000) for n in range(6))
+    late = Passage(id="late", text="Velmora Works was founded by Aldric Tesh.")
+    verdict = examine(Case(question="Who founded Velmora Works?", answer="Aldric Tesh", evidence=(*filler, late)))
+    assert verdict.label is not Label.CORRECT
+    (cut,) = [check for check in verdict.checks if check.name == "evidence_cut"]
+    assert cut.detail.startswith("3 text(s)")
+
+
 def test_a_megabyte_of_evidence_is_read() -> None:
     noise = "The quick brown fox jumps over the lazy dog near the town hall of Ostrel. " * 7000
     verdict = judged(WHO, "Aldric Tesh", noise + FACT + " " + noise)
@@ -273,7 +282,7 @@ anything = st.one_of(
 @given(anything, anything, st.lists(anything, max_size=3))
 @settings(max_examples=150, deadline=None)
 def test_any_text_gives_a_finite_verdict_with_exact_quotes(question: str, answer: str, texts: list[str]) -> None:
-    asked = case(question or "?", answer, *texts)
+    asked = case(clean_text(question) or "?", answer, *texts)
     verdict = examine(asked)
     sources = {passage.id: passage.text for passage in asked.evidence}
     numbers = [verdict.memory_advice.trust, *(claim.p for claim in verdict.claims)]

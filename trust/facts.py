@@ -97,10 +97,14 @@ def gather_facts(case: Case) -> Facts:
 
 
 def _case_checks(gathered: Gathered) -> tuple[Check, ...]:
-    if not gathered.clashing:
-        return ()
-    detail = f"{len(gathered.clashing)} id(s) stand for two different texts; both are read"
-    return (Check(name="contradicting_ids", state=CheckState.FAIL, detail=detail),)
+    found = []
+    if gathered.clashing:
+        detail = f"{len(gathered.clashing)} id(s) stand for two different texts; both are read"
+        found.append(Check(name="contradicting_ids", state=CheckState.FAIL, detail=detail))
+    if gathered.left_out:
+        detail = f"{gathered.left_out} text(s) were not read to the end: send what matters, or judge in parts"
+        found.append(Check(name="evidence_cut", state=CheckState.UNSURE, detail=detail))
+    return tuple(found)
 
 
 def _title(item: Item) -> Sequence[Injection]:

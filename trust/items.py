@@ -2,8 +2,8 @@
 agent's own words and recalled memories are not evidence (facts/trust 4.1)."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from mia_skill.core.types import Origin, Passage, Step
@@ -26,6 +26,8 @@ NOTHING = re.compile(
 )
 LONGEST_NOTICE = 400
 """A longer text that only begins like an error notice is a page about something."""
+MOST_READ = 1_000_000
+"""Characters of all evidence together; about two seconds of reading."""
 TAG = re.compile(r"<(?:script|style)\b.*?</(?:script|style)\s*>|<!--.*?-->|</?[a-zA-Z][^<>]{0,500}>", re.DOTALL | re.I)
 OWN = frozenset({Origin.OWN_RUN, Origin.OTHER_AGENT, Origin.IMPORTED})
 """Origins that are no outside source: an agent cannot be its own witness."""
@@ -63,6 +65,8 @@ class Gathered:
     """Ids of texts that are the agent's own memory: shown, never support."""
     clashing: tuple[str, ...] = ()
     """Ids that were given to two different texts."""
+    left_out: int = 0
+    """Texts not read, or not to their end: together they were longer than `MOST_READ`."""
 
 
 def collect(case: Case) -> Gathered:
@@ -79,7 +83,22 @@ def collect(case: Case) -> Gathered:
     for passage in case.evidence:
         if not empty_result(passage.text):
             _keep(items, own, clashing, _item(passage, -1), _origin(passage))
-    return Gathered(tuple(items.values()), errors, tuple(dict.fromkeys(own)), tuple(dict.fromkeys(clashing)))
+    read = _bounded(items.values())
+    left_out = sum(len(one.text) for one in items.values()) - sum(len(one.text) for one in read)
+    cut = sum(one not in read for one in items.values()) if left_out else 0
+    return Gathered(read, errors, tuple(dict.fromkeys(own)), tuple(dict.fromkeys(clashing)), cut)
+
+
+def _bounded(items: Iterable[Item]) -> tuple[Item, ...]:
+    """The first `MOST_READ` characters: a judgment must end, whatever a host sends. Places in a cut text stay true."""
+    left = MOST_READ
+    read = []
+    for item in items:
+        if left <= 0:
+            break
+        read.append(item if len(item.text) <= left else replace(item, text=item.text[:left]))
+        left -= len(item.text)
+    return tuple(read)
 
 
 def empty_result(text: str) -> bool:
