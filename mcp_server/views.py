@@ -8,7 +8,7 @@ from pydantic import Field, WithJsonSchema
 from mcp_server.listing import slim
 from mcp_server.result import View
 from mia_skill.core.brief import Brief
-from mia_skill.core.types import MemoryUnit
+from mia_skill.core.types import MemoryUnit, Status
 from mia_skill.core.verdict import Check, CheckState, Claim, Verdict
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class RecalledMemory(View):
     workflow: str
     score: float
     similarity: float
+    quarantined: bool = False
 
 
 class RecalledView(View):
@@ -94,6 +95,7 @@ class MemoryView(ListedMemory):
     wins: int = 0
     origins: tuple[str, ...] = ()
     judged_by: str = ""
+    status: str = ""
     created: str = ""
     feedback: tuple[str, ...] = ()
 
@@ -294,6 +296,7 @@ def recalled_memory(hit: "Hit") -> RecalledMemory:
         workflow=unit.workflow,
         score=hit.score,
         similarity=hit.similarity,
+        quarantined=unit.status is Status.QUARANTINED,
     )
 
 
@@ -314,6 +317,7 @@ def memory_view(unit: MemoryUnit) -> MemoryView:
         wins=unit.wins,
         origins=tuple(origin.value for origin in unit.provenance.origins),
         judged_by=unit.provenance.judged_by,
+        status=unit.status.value,
         created=f"{unit.created_at:%Y-%m-%d}",
         feedback=tuple(f"{'good' if one.good else 'bad'}: {one.note}".rstrip(": ") for one in unit.feedback),
     )

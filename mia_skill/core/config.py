@@ -124,6 +124,12 @@ class MemoryConfig(Section):
     """All units shown together, in tokens of about four characters."""
     merge_similarity: float = Field(default=0.97, gt=0, le=1)
     """From this question similarity on, with the same outcome, a new unit merges into the old one."""
+    withhold: float = Field(default=0.05, ge=0, le=0.5)
+    """Share of tasks that go without memory, or without one unit, by chance: what measures whether memory helps. 0
+    measures nothing."""
+    withhold_seed: int = 0
+    capacity: int | None = Field(default=None, ge=10)
+    """Units a namespace may hold; what is worth least goes first, what is proven last. None: as many as come."""
     weights: ScoreWeights = ScoreWeights()
     embedder: str = "minilm"
     """"minilm" (packaged) or "openai" with `embedder_url` and `embedder_model`."""
