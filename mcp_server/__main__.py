@@ -18,9 +18,12 @@ __all__ = ["main", "serve_http", "serve_stdio"]
 
 def serve_stdio(config: "MiaConfig") -> None:
     """Serve over stdin and stdout until the host is gone."""
+    from mcp_server.audit import enable_audit
     from mcp_server.server import build_server
     from mcp_server.stdio import run_stdio
 
+    if config.server.audit == "on":
+        enable_audit()
     anyio.run(run_stdio, build_server(config))
 
 
@@ -30,9 +33,12 @@ def serve_http(config: "MiaConfig") -> None:
     Raises:
         ConfigError: see the message.
     """
+    from mcp_server.audit import enable_audit
     from mcp_server.http import run_http
     from mcp_server.server import build_server
 
+    if config.server.audit != "off":
+        enable_audit()
     anyio.run(run_http, build_server(config), config.server)
 
 

@@ -11,6 +11,8 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from mcp_server.jobs import Jobs
+from mcp_server.turnstile import Turnstile
 from mia_skill.core.config import MiaConfig
 from mia_skill.core.errors import MiaError
 
@@ -38,6 +40,13 @@ class Backend:
     group: TaskGroup
     ready: "Mia | None" = None
     attempt: Attempt | None = None
+    jobs: Jobs = field(init=False)
+    turnstile: Turnstile = field(init=False)
+
+    def __post_init__(self) -> None:
+        server = self.config.server
+        self.jobs = Jobs(self.group, places=server.max_research, keep_s=server.keep_research_s)
+        self.turnstile = Turnstile(server.max_calls)
 
     def warm(self) -> None:
         """Start building, if nobody has."""

@@ -1,30 +1,50 @@
 """The gate around every tool: arguments in, results and errors out. Nothing leaves a tool except through here."""
 
-import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
+from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import ValidationError
 
+from mcp_server import audit
 from mcp_server.arguments import mend, problems
+from mcp_server.caller import caller_of
 from mcp_server.listing import slim
 from mcp_server.result import View, present
+from mia_skill.core.config import Scope
 from mia_skill.core.errors import MiaError
 from mia_skill.core.types import clean_text
 
-__all__ = ["GuardedTool", "sentence"]
-
-log = logging.getLogger(__name__)
+__all__ = ["Entry", "GuardedTool", "hints", "own", "sentence"]
 
 LONGEST_ERROR = 1000
 PATH = re.compile(r"(?<![\w:/.])~?(?:/[\w.@+-]+)+/([\w.@+-]+)")
 """An absolute path; its last part is kept."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A function to serve as a tool. A slow one waits for others' work and takes no place among the calls at work."""
+
+    function: Callable[..., Awaitable[View]]
+    title: str
+    annotations: ToolAnnotations
+    scope: Scope
+    slow: bool = False
+
+
+def hints(*, read: bool, destroys: bool = False, repeatable: bool = True, open_world: bool = False) -> ToolAnnotations:
+    """All four annotations, said aloud."""
+    return ToolAnnotations(
+        read_only_hint=read, destructive_hint=destroys, idempotent_hint=repeatable, open_world_hint=open_world
+    )
 
 
 class GuardedTool(Tool):
@@ -32,13 +52,14 @@ class GuardedTool(Tool):
 
     limit: int = 32_000
     """Characters of a result."""
+    scope: Scope = "read"
+    """What a caller needs to use it."""
+    slow: bool = False
 
     @classmethod
-    def guard(
-        cls, function: Callable[..., Awaitable[View]], *, title: str, annotations: ToolAnnotations, limit: int
-    ) -> "GuardedTool":
-        """`function` as a tool that refuses unknown arguments, with slim schemas."""
-        made = cls.from_function(function, title=title, annotations=annotations)
+    def guard(cls, entry: Entry, *, limit: int) -> "GuardedTool":
+        """The entry as a tool that refuses unknown arguments, with slim schemas."""
+        made = cls.from_function(entry.function, title=entry.title, annotations=entry.annotations)
         if not isinstance(made, cls):
             raise TypeError("the SDK made a tool of another class")
         model = made.fn_metadata.arg_model
@@ -47,7 +68,7 @@ class GuardedTool(Tool):
         made.parameters = slim(model.model_json_schema(by_alias=True))
         made.fn_metadata.output_schema = slim(made.fn_metadata.output_schema or {}, result=True)
         made.description = " ".join(made.description.split())
-        made.limit = limit
+        made.limit, made.scope, made.slow = limit, entry.scope, entry.slow
         return made
 
     async def run(
@@ -59,21 +80,31 @@ class GuardedTool(Tool):
             ToolError: the caller can mend it, and the message says how.
             UnexpectedToolError: a bug; its text stays in the log.
         """
-        mended = mend(arguments, list(self.fn_metadata.arg_model.model_fields))
-        began, ending = time.monotonic(), "failed"
+        caller = caller_of(context)
+        began, ending, sent = time.monotonic(), "failed", 0
         try:
-            result = await super().run(mended, context)
+            caller.require(self.scope, self.name)
+            mended = mend(arguments, list(self.fn_metadata.arg_model.model_fields))
+            turnstile = context.request_context.lifespan_context.turnstile
+            async with nullcontext() if self.slow else turnstile.enter():
+                result = await super().run(mended, context)
+            shown, sent = self._shown(result, convert_result)
             ending = "answered"
         except ToolError as failure:
             raise self._told(failure) from failure.__cause__
         except SystemExit:
             raise ToolError("A part of this tool tried to end the server. The server keeps running.") from None
         finally:
-            log.info("%s %s in %.0f ms", self.name, ending, (time.monotonic() - began) * 1000)
-        if isinstance(result, View) and convert_result:
-            return present(result, self.limit)
+            audit.note(self.name, caller.name, ending, (time.monotonic() - began) * 1000, arguments, sent)
+        return shown
+
+    def _shown(self, result: object, convert: bool) -> tuple[CallToolResult | InputRequiredResult | View, int]:
+        """The result as asked for, and its characters."""
+        if isinstance(result, View) and convert:
+            made = present(result, self.limit)
+            return made, sum(len(block.text) for block in made.content if isinstance(block, TextContent))
         if isinstance(result, View | InputRequiredResult):
-            return result
+            return result, 0
         raise UnexpectedToolError(f"{self.name} returned no result of ours")
 
     def _told(self, failure: ToolError) -> ToolError:

@@ -16,6 +16,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CreateMessageResult, SamplingMessage, TextContent
 
 from mcp_server.backend import Backend
+from mcp_server.caller import caller_of
 from mia_skill.agents.forms import PlanForm, ReplanForm
 from mia_skill.agents.notes import StepNote, steps_of
 from mia_skill.core.chat import Message
@@ -51,7 +52,9 @@ async def ask_plan(question: str, caption: str, form: PlanForm | None, ctx: Cont
     mia = await borrower(ctx, "planner", form)
     if mia is None:
         return None
-    return sample(await mia.plan_request(asked(question, caption), mark=mark("plan", question, caption)))
+    space = caller_of(ctx).namespace("", mia.config.memory.namespace)
+    fence = mark("plan", question, caption)
+    return sample(await mia.plan_request(asked(question, caption), mark=fence, namespace=space))
 
 
 async def ask_replan(

@@ -1,6 +1,5 @@
-"""Streamable HTTP on loopback; beyond it only with a bearer token. Host and Origin are always checked."""
+"""Streamable HTTP on loopback; beyond it only with bearer tokens. Host and Origin are always checked."""
 
-import hmac
 import signal
 import socket
 import sys
@@ -12,18 +11,17 @@ import anyio
 import uvicorn
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
-from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from mcp_server.backend import Backend
+from mcp_server.doorkeeper import Bearer, RateLimit
+from mcp_server.tokens import verifier_of
 from mia_skill.core.config import ServerConfig
 from mia_skill.core.errors import ConfigError
 
-__all__ = ["allowed_names", "bearer", "build_app", "refuse_open_door", "run_app", "run_http"]
+__all__ = ["allowed_names", "bearer", "build_app", "listen", "refuse_open_door", "run_app", "run_http"]
 
 PATH = "/mcp"
-LARGEST_BODY = 4 * 1024 * 1024
 GRACE_S = 5
 """How long open streams may hold up the end."""
 SCHEMES = ("http", "https")
@@ -34,7 +32,7 @@ async def run_http(server: MCPServer[Backend], settings: ServerConfig) -> None:
     """Serve until a signal. The address goes to stderr.
 
     Raises:
-        ConfigError: beyond loopback without a token, or the address cannot be bound.
+        ConfigError: beyond loopback without tokens, or the address cannot be bound.
     """
     await run_app(build_app(server, settings), settings, "MCP", PATH)
 
@@ -77,7 +75,7 @@ def build_app(server: MCPServer[Backend], settings: ServerConfig) -> ASGIApp:
     """The ASGI application.
 
     Raises:
-        ConfigError: beyond loopback without a token.
+        ConfigError: beyond loopback without tokens.
     """
     refuse_open_door(settings)
     names = allowed_names(settings)
@@ -90,29 +88,35 @@ def build_app(server: MCPServer[Backend], settings: ServerConfig) -> ASGIApp:
         streamable_http_path=PATH,
         host=settings.host,
         transport_security=security,
-        max_request_body_size=LARGEST_BODY,
+        max_request_body_size=settings.max_body_bytes,
     )
+    if settings.oauth:
+        # The SDK checks tokens itself: build_server has given it the same verifier.
+        return RateLimit(app, settings.rate_per_minute)
     return bearer(app, settings)
 
 
 def bearer(app: ASGIApp, settings: ServerConfig) -> ASGIApp:
-    """`app` behind the token, if one is set.
+    """`app` behind tokens and a rate, if there are any tokens.
 
     Raises:
-        ConfigError: beyond loopback without a token.
+        ConfigError: beyond loopback without tokens.
     """
     refuse_open_door(settings)
-    return app if settings.token is None else Bearer(app, settings.token.get_secret_value())
+    verifier = verifier_of(settings)
+    return app if verifier is None else RateLimit(Bearer(app, verifier), settings.rate_per_minute)
 
 
 def refuse_open_door(settings: ServerConfig) -> None:
     """
     Raises:
-        ConfigError: beyond loopback without a token.
+        ConfigError: beyond loopback without tokens.
     """
-    if settings.token is None and not is_loopback(settings.host):
+    guarded = settings.token is not None or settings.clients or settings.oauth is not None
+    if not guarded and not is_loopback(settings.host):
         raise ConfigError(
-            f"server.host {settings.host!r} is reachable from outside: set server.token (MIA_SERVER__TOKEN) as well"
+            f"server.host {settings.host!r} is reachable from outside: set server.token (MIA_SERVER__TOKEN), "
+            "server.clients or server.oauth as well"
         )
 
 
@@ -142,24 +146,9 @@ def listen(settings: ServerConfig) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family)
+        bound = socket.create_server((settings.host, settings.port), family=family)
     except OSError as cause:
         raise ConfigError(f"cannot serve at {settings.host}:{settings.port}: {cause.strerror}") from None
-
-
-class Bearer:
-    """Lets through only who knows the token; compared in constant time."""
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self.app = app
-        self._expected = f"Bearer {token}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, or pass the request on."""
-        if scope["type"] == "http":
-            given = Headers(scope=scope).get("authorization", "")
-            if not hmac.compare_digest(given.encode(), self._expected):
-                refusal = PlainTextResponse("Unauthorized", 401, headers={"WWW-Authenticate": "Bearer"})
-                await refusal(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+    # asyncio leaves it off for sockets made by others, and then every answer waits 40 ms for an acknowledgement.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound

@@ -7,6 +7,7 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from pydantic import Field
 
 from mcp_server.backend import Backend
+from mcp_server.caller import caller_of, own_unit
 from mcp_server.gate import sentence
 from mcp_server.result import as_text
 from mcp_server.views import memory_view
@@ -32,7 +33,7 @@ def add_resources(server: MCPServer[Backend]) -> None:
         held = cast(Backend, ctx.request_context.lifespan_context)
         try:
             mia = await held.mia()
-            unit = await mia.unit(id[:200])
+            unit = await own_unit(mia, caller_of(ctx), id[:200])
         except UnknownIdError as error:
             raise ResourceNotFoundError(sentence(error)) from error
         except MiaError as error:

@@ -1,7 +1,7 @@
 """Between the wire and the handlers: what is switched off is not advertised, and no error is long or unreadable."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from mcp import MCPError
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -17,14 +17,23 @@ __all__ = ["Screen"]
 GREETINGS = frozenset({"initialize", "server/discover"})
 ENDS_WARM = frozenset({"tools/list"})
 """After these a host is about to work: the heavy parts may start."""
+SHOW_BOTH = ("openclaw",)
+"""Hosts, by the start of their name, that show a model the text and the structured result."""
 
 
 class Screen:
-    """Middleware around every message. `hidden` names the capabilities that are off, e.g. "prompts"."""
+    """Middleware around every message. `hidden` names the capabilities that are off, e.g. "prompts"; `structured`
+    says who gets structured results: all, nobody, or all but the hosts that would show them beside the text."""
 
-    def __init__(self, hidden: frozenset[str], prompts: frozenset[str]) -> None:
+    def __init__(
+        self,
+        hidden: frozenset[str],
+        prompts: frozenset[str],
+        structured: Literal["auto", "on", "off"] = "auto",
+    ) -> None:
         self.hidden = hidden
         self.prompts = prompts
+        self.structured = structured
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Pass a message on.
@@ -48,7 +57,15 @@ class Screen:
                 return {**result, "capabilities": self._advertised(result.get("capabilities"))}
             if result.get("isError"):
                 return {**result, "content": [dict(shortened(block)) for block in result.get("content", [])]}
+            if not self._structures(ctx):
+                return unstructured(result)
         return result
+
+    def _structures(self, ctx: ServerRequestContext[Any, Any]) -> bool:
+        if self.structured != "auto" or ctx.method not in {"tools/list", "tools/call"}:
+            return self.structured != "off"
+        client = ctx.session.client_params
+        return client is None or not client.client_info.name.lower().startswith(SHOW_BOTH)
 
     def _known_prompt(self, ctx: ServerRequestContext[Any, Any]) -> None:
         if ctx.method != "prompts/get":
@@ -61,6 +78,14 @@ class Screen:
         if not isinstance(capabilities, dict):
             return capabilities
         return {name: one for name, one in capabilities.items() if name not in self.hidden}
+
+
+def unstructured(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A listing without result schemas, or a tool's result as text alone."""
+    kept = {key: one for key, one in result.items() if key != "structuredContent"}
+    if isinstance(kept.get("tools"), list):
+        kept["tools"] = [{key: one for key, one in tool.items() if key != "outputSchema"} for tool in kept["tools"]]
+    return kept
 
 
 def shortened(block: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from mcp.server import CacheHint, MCPServer
 from mcp_server.backend import Backend, backend
 from mcp_server.resources import add_prompts, add_resources
 from mcp_server.screen import Screen
+from mcp_server.tokens import auth_settings, verifier_of
 from mcp_server.tools import build_tools
 from mia_skill import __version__
 from mia_skill.core.config import MiaConfig
@@ -63,26 +64,22 @@ def build_server(config: MiaConfig, *, mia: "Mia | None" = None) -> MCPServer[Ba
 
     settings = config.server
     off = {"prompts": not settings.prompts, "resources": not settings.resources}
-    screen = Screen(frozenset(name for name, is_off in off.items() if is_off), frozenset({"plan", "review"}))
+    hidden = frozenset(name for name, is_off in off.items() if is_off)
+    screen = Screen(hidden, frozenset({"plan", "review"}), settings.structured)
     with unimportable("rich"):
         server: MCPServer[Backend] = MCPServer(
             "mia",
             title="MIA",
             instructions=INSTRUCTIONS,
             version=__version__,
-            tools=list(
-                build_tools(
-                    read_only=settings.read_only,
-                    limit=settings.max_result_chars,
-                    visits=config.visits or bool(config.search.corpus),
-                    images=config.images.configured,
-                )
-            ),
+            tools=list(build_tools(config)),
             lifespan=lifespan,
             log_level="WARNING",
             subscriptions=False,
             cache_hints={"tools/list": CacheHint(ttl_ms=300_000, scope="public")},
             middleware=[screen],
+            auth=auth_settings(settings.oauth),
+            token_verifier=verifier_of(settings) if settings.oauth else None,
         )
     if settings.resources:
         add_resources(server)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mcp_server.caller import Caller, own_ids
 from mcp_server.views import StoredView
 from mia_skill.core.errors import JudgeError, ModelError
 from mia_skill.core.events import Listener
@@ -20,6 +21,7 @@ JUDGED_BY_HOST = "host"
 async def store_run(
     mia: "Mia",
     case: Case,
+    caller: Caller,
     *,
     plan: str,
     outcome: Outcome | None,
@@ -39,17 +41,18 @@ async def store_run(
     judged_by, note = JUDGED_BY_HOST, ""
     if outcome is None:
         outcome, judged_by, note = await judged(mia, case, listener)
+    credited, foreign = await own_ids(mia, caller, memory_ids)
     run = Run(
         question=Question(text=case.question),
         trajectory=Trajectory(steps=case.steps, answer=case.answer),
         plan=plan,
         outcome=outcome,
-        memory_ids=tuple(memory_ids),
+        memory_ids=credited,
         judged_by=judged_by,
-        namespace=mia.config.memory.namespace,
+        namespace=caller.namespace("", mia.config.memory.namespace),
     )
     kept = await mia.store(run, listener=listener)
-    lost = [f"unknown memory {one}: no credit given" for one in kept.unknown_credits]
+    lost = [f"unknown memory {one}: no credit given" for one in (*kept.unknown_credits, *foreign)]
     return StoredView(
         ids=kept.unit_ids,
         merged=tuple(one for one, was in zip(kept.unit_ids, kept.merged, strict=True) if was),

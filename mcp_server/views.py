@@ -8,16 +8,19 @@ from pydantic import Field, WithJsonSchema
 from mcp_server.listing import slim
 from mcp_server.result import View
 from mia_skill.core.brief import Brief
-from mia_skill.core.types import MemoryUnit
+from mia_skill.core.types import MemoryUnit, Status
 from mia_skill.core.verdict import Check, CheckState, Claim, Verdict
 
 if TYPE_CHECKING:
+    from mcp_server.jobs import Job
+    from mia_skill.agents.episode import Episode
     from retrieval.bank import Hit
 
 __all__ = [
     "BriefView",
     "ForgotView",
     "FoundView",
+    "JobView",
     "JudgedView",
     "MemoryView",
     "PageView",
@@ -25,14 +28,17 @@ __all__ = [
     "RatedView",
     "RecalledView",
     "ReplannedView",
+    "ResearchView",
     "SeenView",
     "StoredView",
     "VisitedView",
     "brief_view",
+    "job_view",
     "judged_view",
     "listed_memory",
     "memory_view",
     "recalled_memory",
+    "research_view",
     "state",
 ]
 
@@ -63,6 +69,7 @@ class RecalledMemory(View):
     workflow: str
     score: float
     similarity: float
+    quarantined: bool = False
 
 
 class RecalledView(View):
@@ -90,6 +97,7 @@ class MemoryView(ListedMemory):
     wins: int = 0
     origins: tuple[str, ...] = ()
     judged_by: str = ""
+    status: str = ""
     created: str = ""
     feedback: tuple[str, ...] = ()
 
@@ -243,6 +251,62 @@ class ForgotView(View):
     forgotten: int
 
 
+class ResearchView(View):
+    """What a whole run found."""
+
+    more: ClassVar[str] = "read the memory of this run with memory_list and memory_show"
+    answer: str
+    label: Literal["correct", "incorrect", "abstain", "not_attempted", "not_judged"]
+    p_correct: float | None = None
+    reasons: tuple[str, ...] = ()
+    plan: tuple[str, ...] = ()
+    replanned: bool = False
+    searches: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    stop: str
+    memory_ids: tuple[str, ...] = ()
+    tokens: int = 0
+
+
+class JobView(View):
+    """How far a research job is."""
+
+    handle: str
+    state: Literal["running", "done", "failed", "cancelled"]
+    stage: str = ""
+    events: int = 0
+    error: str = ""
+    result: Annotated[ResearchView | None, WithJsonSchema({"type": "object"})] = None
+
+
+def research_view(episode: "Episode") -> ResearchView:
+    """An episode as a model reads it: the answer first, then how much it is worth, then how it came about."""
+    verdict, steps = episode.verdict, episode.trajectory.steps
+    written = episode.replan.plan if episode.replan and episode.replan.plan else episode.plan
+    titles = [passage.title or passage.id for step in steps for passage in step.passages]
+    return ResearchView(
+        answer=episode.trajectory.answer,
+        label=verdict.label.value if verdict else "not_judged",
+        p_correct=verdict.p_correct if verdict else None,
+        reasons=verdict.reasons if verdict else (),
+        plan=written.steps,
+        replanned=written is not episode.plan,
+        searches=tuple(step.query for step in steps),
+        sources=tuple(dict.fromkeys(titles)),
+        stop=episode.trajectory.stop.value,
+        memory_ids=episode.memory_ids,
+        tokens=episode.usage.prompt_tokens + episode.usage.completion_tokens,
+    )
+
+
+def job_view(job: "Job") -> JobView:
+    """A job as a model reads it."""
+    result = job.result if isinstance(job.result, ResearchView) else None
+    return JobView(
+        handle=job.handle, state=job.state, stage=job.stage, events=len(job.events), error=job.error, result=result
+    )
+
+
 def state(unit: MemoryUnit) -> State:
     """How it ended; "pending" while nobody has judged it."""
     return unit.outcome.value if unit.outcome else "pending"
@@ -258,6 +322,7 @@ def recalled_memory(hit: "Hit") -> RecalledMemory:
         workflow=unit.workflow,
         score=hit.score,
         similarity=hit.similarity,
+        quarantined=unit.status is Status.QUARANTINED,
     )
 
 
@@ -278,6 +343,7 @@ def memory_view(unit: MemoryUnit) -> MemoryView:
         wins=unit.wins,
         origins=tuple(origin.value for origin in unit.provenance.origins),
         judged_by=unit.provenance.judged_by,
+        status=unit.status.value,
         created=f"{unit.created_at:%Y-%m-%d}",
         feedback=tuple(f"{'good' if one.good else 'bad'}: {one.note}".rstrip(": ") for one in unit.feedback),
     )

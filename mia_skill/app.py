@@ -56,6 +56,7 @@ def open_bank(config: MiaConfig, embedder: Embedder | None = None, *, for_reembe
         embedder or build_embedder(config.memory, config.home / "cache"),
         weights=config.memory.weights,
         merge_similarity=config.memory.merge_similarity,
+        capacity=config.memory.capacity,
         for_reembed=for_reembed,
     )
 

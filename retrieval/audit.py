@@ -1,12 +1,14 @@
 """What in a bank a person should look at (spec section 9: junk memory). Pure: units and duplicates in, findings out."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 import numpy as np
 
 from mia_skill.core.types import MemoryUnit, Origin, Value
+from retrieval.echo import echoed
+from retrieval.generalise import is_general
 from retrieval.vectors import Rows
 
 __all__ = ["AuditReport", "Finding", "FindingKind", "audit_units", "near_duplicates"]
@@ -27,6 +29,7 @@ class FindingKind(StrEnum):
     EMPTY_WORKFLOW = "empty_workflow"
     NO_PROVENANCE = "no_provenance"
     UNTRUSTED = "untrusted"
+    ECHO = "echo"
     PENDING = "pending"
 
 
@@ -80,18 +83,25 @@ RULES: tuple[tuple[FindingKind, str, Callable[[MemoryUnit], bool]], ...] = (
 def audit_units(units: Iterable[MemoryUnit], duplicates: Sequence[Sequence[str]]) -> AuditReport:
     """Apply every rule; `duplicates` are groups of ids found by their vectors."""
     ids: dict[FindingKind, list[str]] = defaultdict(list)
-    count = 0
-    for unit in units:
-        count += 1
+    held = {unit.id: unit for unit in units}
+    for unit in held.values():
         for kind, _, holds in RULES:
             if holds(unit):
                 ids[kind].append(unit.id)
+    echoes = tuple(unit.id for unit in held.values() if _echoes(unit, held))
     groups = [
         Finding(kind=FindingKind.DUPLICATE, unit_ids=tuple(group), detail="nearly the same question and outcome")
         for group in duplicates
     ]
     rest = [Finding(kind=kind, unit_ids=tuple(ids[kind]), detail=detail) for kind, detail, _ in RULES if ids[kind]]
-    return AuditReport(units=count, findings=(*groups, *rest))
+    if echoes:
+        rest.append(Finding(kind=FindingKind.ECHO, unit_ids=echoes, detail="says again what its run was shown"))
+    return AuditReport(units=len(held), findings=(*groups, *rest))
+
+
+def _echoes(unit: MemoryUnit, held: Mapping[str, MemoryUnit]) -> bool:
+    parents = [held[one] for one in unit.provenance.parents if one in held]
+    return not is_general(unit) and echoed(unit, parents) is not None
 
 
 def near_duplicates(rows_ND: Rows, threshold: float) -> list[list[int]]:

@@ -5,8 +5,10 @@ from typing import Protocol
 
 from pydantic import Field
 
-from mia_skill.core.types import Credit, Feedback, MemoryUnit, Modality, Outcome, PlanPair, Text, Value
+from mia_skill.core.types import Credit, Feedback, MemoryUnit, Modality, Outcome, PlanPair, Status, Text, Value
 from retrieval.audit import AuditReport
+from retrieval.gate import Draw, Trial
+from retrieval.stewardship import Stewardship
 from retrieval.transfer import ImportReport
 
 __all__ = [
@@ -45,6 +47,13 @@ class MemoryQuery(Value):
     min_score: float | None = None
     max_tokens: int = Field(default=1500, ge=1)
     """All units shown together, at about four characters a token."""
+    task: str | None = None
+    """Id of the task, so that the same question in two tasks is drawn twice."""
+    about: str = "others"
+    """The task's category, for the gate's figures; it filters nothing."""
+    withhold: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of tasks for which memory, or one unit, is left out by chance to measure whether it helps; 0 never."""
+    seed: int = 0
 
 
 class Hit(Value):
@@ -68,7 +77,9 @@ class Recall(Value):
     considered: int = 0
     """Units that were compared."""
     note: str = ""
-    """One line for people: what was found, or why nothing was."""
+    """One line for people: what was found, or why nothing was; and what was left out by the gate."""
+    draw: Draw | None = None
+    """What the gate did; hand it back with the task's outcome."""
 
     @property
     def nothing_relevant(self) -> bool:
@@ -92,6 +103,10 @@ class Consolidation(Value):
     units: tuple[MemoryUnit, ...] = ()
     pairs: tuple[PlanPair, ...] = ()
     credits: tuple[Credit, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    """Outcomes of tasks whose arm the gate drew."""
+    merge: bool = True
+    """False keeps units apart that are near-duplicates on purpose, as a general workflow is of its members."""
 
 
 class Stored(Value):
@@ -134,7 +149,7 @@ class BankHealth(Value):
     problems: tuple[str, ...] = ()
 
 
-class Bank(Protocol):
+class Bank(Stewardship, Protocol):
     """Synchronous and safe to call from several threads and processes; async callers use `anyio.to_thread`."""
 
     def recall(self, query: MemoryQuery) -> Recall:
@@ -188,6 +203,7 @@ class Bank(Protocol):
         text: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        status: Status | None = None,
     ) -> UnitPage:
         """A page of units, newest first; `text` is looked for in question, caption and workflow.
 

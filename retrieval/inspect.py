@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from mia_skill.core.errors import BankError, InputError
-from mia_skill.core.types import Outcome
+from mia_skill.core.types import Outcome, Status
 from retrieval.bank import BankHealth, UnitPage
 from retrieval.index import faiss_build
 from retrieval.live import LiveIndex
@@ -34,6 +34,7 @@ def list_units(
     text: str | None,
     limit: int,
     cursor: str | None,
+    status: Status | None = None,
 ) -> UnitPage:
     """A page, newest first.
 
@@ -44,7 +45,7 @@ def list_units(
         raise InputError(f"limit is {limit}: it goes from 1 to {MAX_LIMIT}")
     if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
         raise InputError(f"cursor {cursor[:40]!r} did not come from an earlier page: leave it out to start")
-    where, given = _filters(namespace=namespace, outcome=outcome, category=category, text=text)
+    where, given = _filters(namespace=namespace, outcome=outcome, category=category, status=status, text=text)
     (total,) = rows.execute(f"SELECT count(*) FROM units u WHERE {where}", given).fetchone()
     found = rows.execute(
         f"SELECT {UNIT_COLUMNS} FROM units u WHERE {where} AND seq < :below ORDER BY seq DESC LIMIT :limit",
@@ -59,10 +60,15 @@ def list_units(
 
 
 def _filters(
-    *, namespace: str | None, outcome: Outcome | None, category: str | None, text: str | None
+    *,
+    namespace: str | None,
+    outcome: Outcome | None,
+    category: str | None,
+    status: Status | None,
+    text: str | None,
 ) -> tuple[str, dict[str, str]]:
     clauses, given = ["1"], {}
-    for name, value in (("namespace", namespace), ("outcome", outcome), ("category", category)):
+    for name, value in (("namespace", namespace), ("outcome", outcome), ("category", category), ("status", status)):
         if value is not None:
             clauses.append(f"{name} = :{name}")
             given[name] = str(value)

@@ -4,18 +4,20 @@ import sqlite3
 from collections.abc import Hashable, Iterable, Iterator
 
 from mia_skill.core.errors import EmbedderMismatchError
-from mia_skill.core.types import MemoryUnit
+from mia_skill.core.types import MemoryUnit, Outcome, Status
 from retrieval.index import Entry, Shelf
 
-__all__ = ["LiveIndex", "pair_bucket", "unit_bucket"]
+__all__ = ["LiveIndex", "bucket_of", "pair_bucket", "place_of", "unit_bucket"]
 
 CHUNK = 4096
 """Rows read at a time while loading; bounds the memory a rebuild takes beside the index."""
 KEPT_FORGOTTEN = 10_000
 """Deletions that stay listed for the other processes; one that missed more loads anew."""
 
+PLACE = "CASE status WHEN 'active' THEN outcome WHEN 'revoked' THEN NULL ELSE outcome || ':' || status END"
+"""`place_of` in SQL."""
 ENTRIES = {
-    "unit": "SELECT r.seq, namespace, modality, outcome, category, uses, wins, v.question, v.caption "
+    "unit": f"SELECT r.seq, namespace, modality, {PLACE}, category, uses, wins, v.question, v.caption "
     "FROM units r LEFT JOIN vectors v ON v.owner = 'unit' AND v.seq = r.seq",
     "pair": "SELECT r.seq, namespace, NULL, NULL, category, 0, 0, v.question, v.caption "
     "FROM pairs r LEFT JOIN vectors v ON v.owner = 'pair' AND v.seq = r.seq",
@@ -27,12 +29,19 @@ def unit_bucket(namespace: str, modality: str, outcome: str | None) -> Hashable:
     return (namespace, str(modality), None if outcome is None else str(outcome))
 
 
+def place_of(outcome: Outcome | None, status: Status) -> str | None:
+    """Which bucket of a polarity: what may not direct never competes with what may, and what is revoked with nobody."""
+    if outcome is None or status is Status.REVOKED:
+        return None
+    return outcome.value if status is Status.ACTIVE else f"{outcome.value}:{status.value}"
+
+
 def pair_bucket(namespace: str) -> Hashable:
     return (namespace,)
 
 
 def bucket_of(unit: MemoryUnit) -> Hashable:
-    return unit_bucket(unit.namespace, unit.modality, unit.outcome)
+    return unit_bucket(unit.namespace, unit.modality, place_of(unit.outcome, unit.status))
 
 
 class LiveIndex:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import orjson
 
 from mia_skill.core.types import MemoryUnit, PlanPair
+from retrieval.lineage import TRUSTED, least
 from retrieval.vectors import Rows
 
 __all__ = [
@@ -23,7 +24,7 @@ __all__ = [
 
 UNIT_FIELDS = (
     *("id", "namespace", "modality", "category", "outcome", "question", "caption", "workflow", "plan"),
-    *("uses", "wins", "steps", "feedback", "provenance", "created_at", "updated_at"),
+    *("uses", "wins", "steps", "feedback", "provenance", "status", "created_at", "updated_at"),
 )
 PAIR_FIELDS = (
     *("id", "namespace", "modality", "category", "question", "caption", "good_plan", "bad_plan", "created_at"),
@@ -49,7 +50,8 @@ def unit_fields(unit: MemoryUnit) -> dict[str, object]:
     fields = unit.model_dump(mode="json")
     for name in ("feedback", "provenance"):
         fields[name] = orjson.dumps(fields[name]).decode()
-    return fields
+    # Asked for by the recursive query on lineages.
+    return {**fields, "tainted": int(least(unit.provenance.origins) not in TRUSTED)}
 
 
 def insert_unit(rows: sqlite3.Connection, unit: MemoryUnit, change: int) -> int:

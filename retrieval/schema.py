@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mia_skill.core.errors import BankCorruptError, BankError, BankUnwritableError
+from retrieval.custody import take_into_custody
 
 __all__ = ["MIGRATIONS", "SCHEMA_VERSION", "connect", "store_errors", "transaction"]
 
@@ -85,10 +86,65 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX forgotten_by_change ON forgotten (change);
     INSERT INTO state VALUES (1, lower(hex(randomblob(16))), 0, 0, NULL, NULL);
     """,
+    """
+    ALTER TABLE units ADD COLUMN status TEXT NOT NULL DEFAULT 'active';
+    ALTER TABLE units ADD COLUMN tainted INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE units ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+    CREATE TABLE lineage (child TEXT NOT NULL, parent TEXT NOT NULL, PRIMARY KEY (child, parent)) WITHOUT ROWID;
+    CREATE INDEX lineage_by_parent ON lineage (parent);
+    CREATE TABLE marks (mark TEXT NOT NULL, unit TEXT NOT NULL, PRIMARY KEY (mark, unit)) WITHOUT ROWID;
+    CREATE TABLE revoked (mark TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE trials (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        task TEXT NOT NULL,                 -- digest of namespace, question and task id
+        namespace TEXT NOT NULL,
+        category TEXT NOT NULL,
+        arm TEXT NOT NULL,
+        shown TEXT NOT NULL,                -- ids, as JSON
+        withheld TEXT NOT NULL,
+        randomised INTEGER NOT NULL,
+        won INTEGER NOT NULL,
+        judged_by TEXT NOT NULL,
+        at TEXT NOT NULL,
+        change INTEGER NOT NULL
+    );
+    CREATE INDEX trials_by_task ON trials (task);
+    CREATE TABLE tallies (
+        scope TEXT NOT NULL,                -- "tasks", "namespace", "category" or "unit"
+        namespace TEXT NOT NULL,
+        key TEXT NOT NULL,
+        shown INTEGER NOT NULL,
+        shown_wins INTEGER NOT NULL,
+        withheld INTEGER NOT NULL,
+        withheld_wins INTEGER NOT NULL,
+        PRIMARY KEY (scope, namespace, key)
+    ) WITHOUT ROWID;
+    CREATE TABLE backing (                  -- outcomes that speak for a quarantined unit, one a task
+        unit TEXT NOT NULL,
+        task TEXT NOT NULL,
+        won INTEGER NOT NULL,
+        PRIMARY KEY (unit, task)
+    ) WITHOUT ROWID;
+    CREATE TABLE log (
+        number INTEGER PRIMARY KEY,
+        at TEXT NOT NULL,
+        action TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        previous TEXT NOT NULL,
+        hash TEXT NOT NULL
+    );
+    CREATE INDEX log_by_subject ON log (subject);
+    CREATE TRIGGER log_is_kept BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+    CREATE TRIGGER log_is_final BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+    """,
 )
 """Number n takes a file from version n-1 to n. Never edited once released; changes are appended."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
+AFTER = {1: take_into_custody}
+"""What a migration does beyond SQL: in the same transaction, when all tables are as this version knows them."""
 
 UNWRITABLE = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space and try again",
@@ -189,8 +245,11 @@ def _version(rows: sqlite3.Connection) -> int:
 def _migrate(rows: sqlite3.Connection) -> None:
     with transaction(rows, write=True):
         # Another process may have migrated while this one waited for the lock.
-        for number in range(_version(rows), SCHEMA_VERSION):
+        found = _version(rows)
+        for number in range(found, SCHEMA_VERSION):
             for statement in MIGRATIONS[number].split(";\n"):
                 rows.execute(statement)
             rows.execute(f"PRAGMA user_version={number + 1}")
+        for after in [step for number, step in AFTER.items() if found <= number]:
+            after(rows)
         rows.execute(f"PRAGMA application_id={APPLICATION_ID}")

@@ -11,28 +11,29 @@ from threading import RLock
 
 from mia_skill.core.config import ScoreWeights
 from mia_skill.core.errors import EmbedderMismatchError, InputError, UnknownIdError
-from mia_skill.core.types import Feedback, MemoryUnit, Outcome, PlanPair
+from mia_skill.core.types import Feedback, MemoryUnit, Outcome, PlanPair, Status
 from retrieval.audit import AuditReport, audit_units, near_duplicates
 from retrieval.bank import BankHealth, Consolidation, Hit, MemoryQuery, PairHit, Progress, Recall, Stored, UnitPage
 from retrieval.index import Shelf
 from retrieval.inspect import add_functions, health_of, list_units
-from retrieval.live import LiveIndex, pair_bucket, unit_bucket
+from retrieval.live import LiveIndex, pair_bucket
 from retrieval.recall import Ranking, make_hit, nearest, rank, recall_of
 from retrieval.reembed import reembed
 from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, pair_of, unit_of
 from retrieval.schema import SCHEMA_VERSION, connect, store_errors, transaction
+from retrieval.steward import Steward
 from retrieval.transfer import BrokenLine, ImportReport, adopted, header, pair_line, read_lines, unit_line
 from retrieval.vectors import Embedder, Rows
+from retrieval.withhold import asked_buckets, settle, sound, together
 from retrieval.writer import Kept, Vectors, Writer
 
 __all__ = ["SqliteBank"]
 
 IMPORT_BATCH = 256
 """Lines of one import transaction: an import that is killed is simply run again."""
-OUTCOMES = (Outcome.CORRECT, Outcome.INCORRECT)
 
 
-class SqliteBank:
+class SqliteBank(Steward):
     """A `Bank` in one SQLite file. Threads take turns; processes see each other's writes at their next read."""
 
     def __init__(
@@ -42,12 +43,14 @@ class SqliteBank:
         embedder: Embedder,
         weights: ScoreWeights,
         merge_similarity: float,
+        capacity: int | None = None,
     ) -> None:
         self._path = path
         self._rows = rows
         self._embedder = embedder
         self._weights = weights
         self._merge_similarity = merge_similarity
+        self._capacity = capacity
         self._live = LiveIndex(embedder.identity)
         self._lock = RLock()
 
@@ -59,6 +62,7 @@ class SqliteBank:
         *,
         weights: ScoreWeights | None = None,
         merge_similarity: float = 0.97,
+        capacity: int | None = None,
         for_reembed: bool = False,
         busy_timeout_s: float = 5.0,
     ) -> "SqliteBank":
@@ -70,7 +74,7 @@ class SqliteBank:
             BankError: see `retrieval.schema.connect`.
         """
         rows = connect(path, busy_timeout_s=busy_timeout_s)
-        bank = cls(path, rows, embedder, weights or ScoreWeights(), merge_similarity)
+        bank = cls(path, rows, embedder, weights or ScoreWeights(), merge_similarity, capacity)
         try:
             add_functions(rows)
             if not for_reembed:
@@ -84,13 +88,14 @@ class SqliteBank:
     # -- reading ------------------------------------------------------------------------------------------------
 
     def recall(self, query: MemoryQuery) -> Recall:
-        keys = [unit_bucket(query.namespace, query.modality, outcome) for outcome in OUTCOMES]
+        asked = asked_buckets(query)
         with self._work(write=False) as rows:
             shelf = self._followed(rows, "unit")
-            empty = not any(shelf.bucket(key) for key in keys)
+            empty = not any(shelf.bucket(key) for key, _ in asked)
         if empty:
             # Spares the first user the loading of a model.
-            return recall_of(query, (), ((), ()))
+            with self._work(write=False) as rows:
+                return settle(rows, query, recall_of(query, (), ((), ())), ())
         (vectors,) = self._embed([(query.text, query.caption)])
         with self._work(write=False) as rows:
             shelf = self._followed(rows, "unit")
@@ -98,10 +103,11 @@ class SqliteBank:
             category = None if query.category is None else shelf.code(query.category)
             rankings = [
                 rank(shelf.bucket(key), query, k, vectors.question, vectors.caption, self._weights, category)
-                for key, k in zip(keys, (query.k_success, query.k_failure), strict=True)
+                for key, k in asked
             ]
-            hits = [self._hits(rows, ranking) for ranking in rankings]
-        return recall_of(query, rankings, hits)
+            hits = [sound(rows, self._hits(rows, ranking)) for ranking in rankings]
+            rankings, shown, kept_back = together(query, rankings, hits)
+            return settle(rows, query, recall_of(query, rankings, shown), kept_back)
 
     def similar_pairs(
         self,
@@ -144,6 +150,7 @@ class SqliteBank:
         text: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        status: Status | None = None,
     ) -> UnitPage:
         with self._work(write=False) as rows:
             return list_units(
@@ -154,6 +161,7 @@ class SqliteBank:
                 text=text,
                 limit=limit,
                 cursor=cursor,
+                status=status,
             )
 
     def export(self) -> Iterator[dict[str, object]]:
@@ -185,7 +193,7 @@ class SqliteBank:
     # -- writing ------------------------------------------------------------------------------------------------
 
     def consolidate(self, c: Consolidation) -> Stored:
-        kept, pair_ids, (credited, unknown) = self._store(c, self._merge_similarity)
+        kept, pair_ids, (credited, unknown) = self._store(c, self._merge_similarity if c.merge else None)
         return Stored(
             unit_ids=tuple(one.id for one in kept),
             merged=tuple(one.merged for one in kept),
@@ -223,7 +231,7 @@ class SqliteBank:
         done = 0
         while batch := tuple(islice(values, IMPORT_BATCH)):
             change = _arriving(batch, restore=restore, namespace=namespace)
-            kept, pair_ids, _ = self._store(change, None if restore else self._merge_similarity)
+            kept, pair_ids, _ = self._store(change, None if restore else self._merge_similarity, restored=restore)
             known = sum(one.known for one in kept)
             merged = sum(one.merged for one in kept) - known
             report = ImportReport(
@@ -243,6 +251,10 @@ class SqliteBank:
     def close(self) -> None:
         with self._lock:
             self._rows.close()
+
+    def _writer(self, rows: sqlite3.Connection) -> Writer:
+        self._live.follow(rows)
+        return Writer(rows, self._live)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -287,12 +299,12 @@ class SqliteBank:
         return tuple(make_hit(unit_of(_one(rows, statement, one.seq)), one) for one in ranking.best)
 
     def _store(
-        self, c: Consolidation, merge_similarity: float | None
+        self, c: Consolidation, merge_similarity: float | None, *, restored: bool = False
     ) -> "tuple[tuple[Kept, ...], tuple[str, ...], tuple[int, tuple[str, ...]]]":
         for unit in c.units:
             if unit.wins > unit.uses:
                 raise InputError(f"unit {unit.id!r} has {unit.wins} wins in {unit.uses} uses: nothing was stored")
-        if not (c.units or c.pairs or c.credits):
+        if not (c.units or c.pairs or c.credits or c.trials):
             return (), (), (0, ())
         texts = [(unit.question, unit.caption) for unit in c.units] + [
             (pair.question, pair.caption) for pair in c.pairs
@@ -306,12 +318,15 @@ class SqliteBank:
                 self._same_dimension(rows, vectors[0])
                 writer.claim(self._embedder.identity, len(vectors[0].question))
             kept = tuple(
-                writer.unit(unit, one, merge_similarity) for unit, one in zip(c.units, unit_vectors, strict=True)
+                writer.unit(unit, one, merge_similarity, restored=restored)
+                for unit, one in zip(c.units, unit_vectors, strict=True)
             )
             pair_ids = tuple(
                 writer.pair(pair, one, self._merge_similarity) for pair, one in zip(c.pairs, pair_vectors, strict=True)
             )
             credit = writer.credits(c.credits)
+            writer.trials(c.trials)
+            writer.fit(c.units, self._capacity)
         return kept, pair_ids, credit
 
     def _rehearse(
@@ -332,6 +347,7 @@ class SqliteBank:
             finally:
                 target.close()
             bank = SqliteBank.open(copy, self._embedder, weights=self._weights, merge_similarity=self._merge_similarity)
+            bank._capacity = self._capacity
             try:
                 report = bank.import_(lines, restore=restore, namespace=namespace, listener=listener)
             finally:

@@ -7,10 +7,16 @@ from typing import NamedTuple
 import numpy as np
 
 from mia_skill.core.errors import UnknownIdError
-from mia_skill.core.types import Credit, Feedback, MemoryUnit, Outcome, PlanPair, utc_now
+from mia_skill.core.types import Credit, Feedback, MemoryUnit, Outcome, PlanPair, Status, utc_now
+from retrieval.custody import back, entry_status, reconsider
+from retrieval.echo import echoed
+from retrieval.gate import Trial
 from retrieval.index import ROUNDING, Bucket, Entry
-from retrieval.live import KEPT_FORGOTTEN, LiveIndex, pair_bucket, unit_bucket
+from retrieval.lineage import record_lineage
+from retrieval.live import KEPT_FORGOTTEN, LiveIndex, bucket_of, pair_bucket, place_of, unit_bucket
+from retrieval.log import append, append_unit
 from retrieval.merge import merged
+from retrieval.prune import over_budget
 from retrieval.rows import (
     PAIR_COLUMNS,
     UNIT_COLUMNS,
@@ -23,9 +29,13 @@ from retrieval.rows import (
     unit_of,
     update_unit,
 )
+from retrieval.trials import record
 from retrieval.vectors import Rows
 
 __all__ = ["Kept", "Vectors", "Writer"]
+
+SLACK = 20
+"""A namespace over its capacity is cut to 1/20 under it: one sort pays for many writes."""
 
 
 class Vectors(NamedTuple):
@@ -57,21 +67,36 @@ class Writer:
         self._rows.execute("UPDATE state SET embedder = ?, dimension = ? WHERE embedder IS NULL", (identity, dimension))
         self._live.use(dimension)
 
-    def unit(self, unit: MemoryUnit, vectors: Vectors, merge_similarity: float | None) -> Kept:
-        """Store a unit, or merge it into its twin; `merge_similarity` None never merges."""
+    def unit(
+        self, unit: MemoryUnit, vectors: Vectors, merge_similarity: float | None, *, restored: bool = False
+    ) -> Kept:
+        """Store a unit, or merge it into its twin; `merge_similarity` None never merges. The bank says what it may do;
+        only one that is `restored` from our own export keeps the status it had."""
         if self._rows.execute("SELECT 1 FROM units WHERE id = ?", (unit.id,)).fetchone():
             return Kept(unit.id, merged=True, known=True)
-        twin = None if merge_similarity is None else self._twin(unit, vectors, merge_similarity)
-        if twin is not None:
-            row = self._rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u WHERE seq = ?", (twin,)).fetchone()
-            unit = merged(unit_of(row), unit)
-            update_unit(self._rows, twin, unit, self.change)
-            self._index_unit(twin, unit, vectors)
-            return Kept(unit.id, merged=True, known=False)
+        if not restored:
+            unit = unit.model_copy(update={"status": entry_status(self._rows, unit)})
+        if merge_similarity is not None:
+            shown = echoed(unit, self._parents(unit))
+            if shown is not None:
+                append(self._rows, "echo", subject=shown.id, detail="recalled text came back; not stored again")
+                return Kept(shown.id, merged=True, known=False)
+            twin = self._twin(unit, vectors, merge_similarity)
+            if twin is not None:
+                return self._merge(twin, unit, vectors)
         seq = insert_unit(self._rows, unit, self.change)
         put_vectors(self._rows, "unit", seq, *_blobs(vectors))
         self._index_unit(seq, unit, vectors)
+        record_lineage(self._rows, unit)
+        append_unit(self._rows, "store", unit, f"{unit.status}; judged by {unit.provenance.judged_by}")
         return Kept(unit.id, merged=False, known=False)
+
+    def trials(self, given: Iterable[Trial]) -> None:
+        """Keep outcomes of both arms, and draw the consequences: promotion, withholding, release."""
+        for trial in given:
+            moved = record(self._rows, trial, self.change)
+            reconsider(self._rows, moved, self.change)
+            back(self._rows, trial, self.change)
 
     def pair(self, pair: PlanPair, vectors: Vectors, merge_similarity: float) -> str:
         """Store a pair; returns the id that holds it. The same two plans for nearly the same question are kept once."""
@@ -90,11 +115,23 @@ class Writer:
         self._live.put("pair", [entry])
         return pair.id
 
+    def fit(self, units: Sequence[MemoryUnit], capacity: int | None) -> None:
+        """Forget what a full namespace can spare; with a little slack, so that not every write has to."""
+        for namespace in dict.fromkeys(unit.namespace for unit in units) if capacity is not None else ():
+            (count,) = self._rows.execute("SELECT count(*) FROM units WHERE namespace = ?", (namespace,)).fetchone()
+            if capacity is not None and count > capacity:
+                found = self._rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u WHERE namespace = ?", (namespace,))
+                most = capacity - capacity // SLACK
+                going = over_budget([unit_of(row) for row in found], most, spared=[unit.id for unit in units])
+                append(self._rows, "prune", detail=f"namespace {namespace!r} may keep {capacity}")
+                self.forget([unit.id for unit in going])
+
     def credits(self, given: Iterable[Credit]) -> tuple[int, tuple[str, ...]]:
         """Count one use, and the win if it was one, for each unit named; returns how many, and the unknown ids."""
         unknown: list[str] = []
         count = 0
-        for credit in given:
+        every = tuple(given)
+        for credit in every:
             found = self._rows.execute(
                 "UPDATE units SET uses = uses + 1, wins = wins + ?, change = ?, updated_at = ? WHERE id = ?",
                 (int(credit.won), self.change, utc_now().isoformat(), credit.unit_id),
@@ -103,6 +140,9 @@ class Writer:
                 count += 1
             else:
                 unknown.append(credit.unit_id)
+        if count:
+            told = ", ".join(f"{credit.unit_id} {'won' if credit.won else 'lost'}" for credit in every)
+            append(self._rows, "credit", detail=told)
         return count, tuple(unknown)
 
     def feedback(self, unit_id: str, spoken: Feedback, outcome: Outcome | None) -> MemoryUnit:
@@ -117,6 +157,7 @@ class Writer:
             change |= {"outcome": outcome, "provenance": provenance}
         unit = unit.model_copy(update=change)
         update_unit(self._rows, row["seq"], unit, self.change)
+        append_unit(self._rows, "feedback", unit, "good" if spoken.good else "bad")
         return unit
 
     def forget(self, unit_ids: Sequence[str], *, listed: int = KEPT_FORGOTTEN) -> int:
@@ -130,6 +171,7 @@ class Writer:
             if row is None:
                 raise UnknownIdError(f"there is no memory unit {unit_id!r}: nothing was forgotten")
             self._delete("unit", row["seq"])
+            append(self._rows, "forget", subject=unit_id)
             pairs = self._rows.execute(
                 "SELECT seq FROM pairs WHERE question = ? AND namespace = ?", (row["question"], row["namespace"])
             ).fetchall()
@@ -138,12 +180,40 @@ class Writer:
         self._trim(listed)
         return len(dict.fromkeys(unit_ids))
 
+    def _merge(self, twin: int, unit: MemoryUnit, vectors: Vectors) -> Kept:
+        row = self._rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u WHERE seq = ?", (twin,)).fetchone()
+        old = unit_of(row)
+        if unit.status is Status.QUARANTINED and old.status is not Status.QUARANTINED:
+            # What is known from a better source gains nothing from a worse one.
+            append(self._rows, "absorb", subject=old.id, detail=f"a twin that is not trusted: {unit.id}")
+            return Kept(old.id, merged=True, known=False)
+        unit = merged(old, unit)
+        update_unit(self._rows, twin, unit, self.change)
+        self._index_unit(twin, unit, vectors)
+        record_lineage(self._rows, unit)
+        append_unit(self._rows, "merge", unit)
+        return Kept(unit.id, merged=True, known=False)
+
+    def _parents(self, unit: MemoryUnit) -> list[MemoryUnit]:
+        statement = f"SELECT {UNIT_COLUMNS} FROM units u WHERE id = ?"
+        found = (self._rows.execute(statement, (one,)).fetchone() for one in unit.provenance.parents)
+        return [unit_of(row) for row in found if row is not None]
+
     def _twin(self, unit: MemoryUnit, vectors: Vectors, threshold: float) -> int | None:
-        bucket = self._live.shelf("unit").bucket(unit_bucket(unit.namespace, unit.modality, unit.outcome))
-        return next(iter(_close(bucket, vectors, threshold)), None)
+        """The row of a near-identical question. A withheld one counts too: a copy must not slip past the gate."""
+        own = (Status.ACTIVE, Status.QUARANTINED) if unit.status is Status.QUARANTINED else (unit.status,)
+        for status in dict.fromkeys((*own, Status.WITHHELD)):
+            place = place_of(unit.outcome, status)
+            bucket = self._live.shelf("unit").bucket(unit_bucket(unit.namespace, unit.modality, place))
+            for seq in _close(bucket, vectors, threshold):
+                # What is pending and what is revoked share a bucket.
+                row = self._rows.execute("SELECT status, outcome FROM units WHERE seq = ?", (seq,)).fetchone()
+                if tuple(row) == (status.value, unit.outcome):
+                    return seq
+        return None
 
     def _index_unit(self, seq: int, unit: MemoryUnit, vectors: Vectors) -> None:
-        key = unit_bucket(unit.namespace, unit.modality, unit.outcome)
+        key = bucket_of(unit)
         self._live.put("unit", [Entry(seq, key, unit.category, unit.uses, unit.wins, *_blobs(vectors))])
 
     def _delete(self, owner: str, seq: int) -> None:

@@ -77,7 +77,7 @@ def test_a_newer_schema_asks_for_an_upgrade(path):
 
 
 def test_damaged_pages_are_a_corrupt_bank_for_readers_and_a_problem_for_health(path):
-    filled(path, 200)
+    filled(path, 1000)
     content = bytearray(path.read_bytes())
     middle = slice(len(content) // 4 // 4096 * 4096, len(content) * 3 // 4 // 4096 * 4096)
     content[middle] = os.urandom(middle.stop - middle.start)

@@ -73,7 +73,7 @@ def test_an_import_from_elsewhere_is_marked_and_merges_with_what_is_known(new_ba
     store(theirs, unit("height of the bridge", uses=2, wins=0), fresh := unit("another thing altogether"))
     report = mine.import_(theirs.export())
     assert (report.added, report.merged, report.known) == (1, 1, 0)
-    assert mine.get(own.id).uses == 3
+    assert mine.get(own.id).uses == 1, "a stranger's counts are no outcomes of ours"
     assert mine.get(own.id).provenance.origins == (Origin.OWN_RUN,)
     assert mine.get(fresh.id).provenance.origins == (Origin.OWN_RUN, Origin.IMPORTED)
     again = mine.import_(theirs.export())
@@ -161,6 +161,7 @@ def test_the_audit_names_what_a_person_should_look_at(new_bank):
         FindingKind.NO_PROVENANCE: [(untraced.id,)],
         FindingKind.UNTRUSTED: [(web.id,)],
         FindingKind.PENDING: [(pending.id,)],
+        FindingKind.ECHO: [],
     }
 
 

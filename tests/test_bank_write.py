@@ -17,6 +17,7 @@ from mia_skill.core.types import (
     Outcome,
     PlanPair,
     Provenance,
+    Status,
 )
 from retrieval.bank import Consolidation, MemoryQuery
 from retrieval.embed import HashEmbedder
@@ -92,7 +93,7 @@ def test_a_stored_unit_comes_back_as_it_was(bank):
     )
     stored = store(bank, one)
     assert (stored.unit_ids, stored.merged) == ((one.id,), (False,))
-    assert bank.get(one.id) == one
+    assert bank.get(one.id) == one.model_copy(update={"status": Status.QUARANTINED})
 
 
 def test_a_stored_unit_is_seen_by_the_next_recall(bank):

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import SecretStr
 
-from mcp_server.http import allowed_names, build_app, is_loopback
+from mcp_server.http import allowed_names, build_app, is_loopback, listen
 from mcp_server.server import build_server
 from mia_skill.core.config import MiaConfig, ServerConfig
 from mia_skill.core.errors import ConfigError
@@ -208,3 +209,8 @@ def test_an_address_that_is_taken_is_told(url: str, tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"cannot serve at 127.0.0.1" in done.stderr
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    with listen(ServerConfig(port=0)) as bound:
+        assert bound.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0

@@ -14,6 +14,7 @@ from mia_skill.core.prompts import prompt_digests
 from mia_skill.core.types import Plan, Question, StopReason, Trajectory, Usage, Value
 from mia_skill.core.verdict import Case, Verdict
 from retrieval.bank import MemoryQuery, Recall
+from retrieval.gate import Draw
 from trust.process import signals
 
 __all__ = ["Crew", "Episode", "Judging", "run_episode"]
@@ -47,6 +48,8 @@ class Episode(Value):
     verdict: Verdict | None = None
     """None when nobody judged: never stored as success or failure, never rewarded."""
     memory_ids: tuple[str, ...] = ()
+    draw: Draw | None = None
+    """What the memory's gate did."""
     usage: Usage = Usage()
     prompts: dict[str, str]
     """Prompt name to digest."""
@@ -61,6 +64,7 @@ class Episode(Value):
             plan=plan.text,
             outcome=self.verdict.remembered if self.verdict else None,
             memory_ids=self.memory_ids,
+            draw=self.draw,
             judged_by=self.verdict.backend if self.verdict else "none",
         )
 
@@ -100,6 +104,7 @@ async def run_episode(
         first_answer=first.answer,
         verdict=verdict,
         memory_ids=plan.memory_ids,
+        draw=recall.draw,
         usage=spent.usage.model_copy(update={"seconds": spent.clock() - spent.started}),
         prompts=prompt_digests(),
     )

@@ -8,6 +8,7 @@ from threading import Lock
 
 from mia_skill.core.errors import UsedUpError
 from mia_skill.core.types import Passage
+from retrieval.gate import Draw
 
 __all__ = ["Ledger"]
 
@@ -21,7 +22,9 @@ class Ledger:
 
     capacity: int = 4096
     _passages: OrderedDict[str, Passage] = field(default_factory=OrderedDict, repr=False)
-    _shown: OrderedDict[str, tuple[str, ...]] = field(default_factory=OrderedDict, repr=False)
+    _shown: OrderedDict[tuple[str, str], tuple[str, ...]] = field(default_factory=OrderedDict, repr=False)
+    _draws: OrderedDict[tuple[str, str], Draw] = field(default_factory=OrderedDict, repr=False)
+    _waiting: OrderedDict[str, Draw] = field(default_factory=OrderedDict, repr=False)
     _spent: OrderedDict[tuple[str, str], None] = field(default_factory=OrderedDict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
@@ -63,16 +66,48 @@ class Ledger:
                 self._spent.pop(key, None)
             raise
 
-    def show(self, question: str, unit_ids: Iterable[str]) -> None:
+    def show(self, question: str, unit_ids: Iterable[str], *, namespace: str = "default") -> None:
         """Remember which units were shown for a question; further ones are added."""
         with self._lock:
-            key = " ".join(question.split()).casefold()
+            key = key_of(question, namespace)
             self._shown[key] = tuple(dict.fromkeys((*self._shown.get(key, ()), *unit_ids)))
             self._shown.move_to_end(key)
             while len(self._shown) > self.capacity:
                 self._shown.popitem(last=False)
 
-    def shown(self, question: str) -> tuple[str, ...]:
+    def shown(self, question: str, *, namespace: str = "default") -> tuple[str, ...]:
         """The units shown for a question, for the credit when its outcome is known."""
         with self._lock:
-            return self._shown.get(" ".join(question.split()).casefold(), ())
+            return self._shown.get(key_of(question, namespace), ())
+
+    def drew(self, question: str, draw: Draw, *, namespace: str = "default") -> None:
+        """Remember which arm the gate drew for a question."""
+        with self._lock:
+            key = key_of(question, namespace)
+            self._draws[key] = draw
+            self._draws.move_to_end(key)
+            while len(self._draws) > self.capacity:
+                self._draws.popitem(last=False)
+
+    def take_draw(self, question: str, *, namespace: str = "default") -> Draw | None:
+        """The draw of a question, once: its outcome counts one time."""
+        with self._lock:
+            return self._draws.pop(key_of(question, namespace), None)
+
+    def wait(self, unit_ids: Iterable[str], draw: Draw) -> None:
+        """Remember the draw of a run that nobody could judge, until a user says how it ended."""
+        with self._lock:
+            for unit_id in unit_ids:
+                self._waiting[unit_id] = draw
+            while len(self._waiting) > self.capacity:
+                self._waiting.popitem(last=False)
+
+    def take_waiting(self, unit_id: str) -> Draw | None:
+        """The draw of a unit's run that waits for its outcome, once."""
+        with self._lock:
+            return self._waiting.pop(unit_id, None)
+
+
+def key_of(question: str, namespace: str) -> tuple[str, str]:
+    """The same question, however it is spaced and capitalised. Namespaces never see each other's."""
+    return namespace, " ".join(question.split()).casefold()

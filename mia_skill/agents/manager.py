@@ -14,7 +14,7 @@ from mia_skill.core.chat import ChatModel, Message, asked_schema, parse_form
 from mia_skill.core.errors import ConfigError, InputError, ModelError
 from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.picture import Picture
-from mia_skill.core.prompts import load_prompt
+from mia_skill.core.prompts import fence, load_prompt
 from mia_skill.core.types import (
     Credit,
     MemoryUnit,
@@ -23,14 +23,24 @@ from mia_skill.core.types import (
     PlanPair,
     Provenance,
     Question,
+    Step,
     Text,
     Trajectory,
     Usage,
     Value,
 )
 from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored
+from retrieval.gate import Draw, Trial
+from retrieval.generalise import covered, generalised, shapes
+from trust.guard import scan
 
-__all__ = ["Manager", "Run", "compress_messages", "select"]
+__all__ = ["Manager", "Run", "compress_messages", "screened", "select"]
+
+TRAIL = 30
+"""Tool calls of a run that its unit lists."""
+GENERAL = 8
+"""Workflows that a generalising model is shown."""
+PAGE = 500
 
 
 CAPTION_WORDS = 50
@@ -46,6 +56,10 @@ class Run(Value):
     """None when nobody could judge it: kept as pending, shown to nobody, credits nobody."""
     memory_ids: tuple[str, ...] = ()
     """Units shown to its Planner."""
+    seen: tuple[str, ...] = ()
+    """Units that came into its sight, credited or not: the lineage counts them all."""
+    draw: Draw | None = None
+    """What the gate did for it."""
     judged_by: str = "none"
     namespace: str = "default"
     origins: tuple[Origin, ...] = (Origin.OWN_RUN,)
@@ -67,6 +81,9 @@ class Manager:
 
         A model that fails or answers with no workflow does not lose the run: the rule takes its place.
         """
+        # What memory itself returned is no finding of this run.
+        found = tuple(step for step in run.trajectory.steps if not step.tool.startswith("memory"))
+        run = run.model_copy(update={"trajectory": run.trajectory.model_copy(update={"steps": found})})
         ruled = workflow_text(compress(run.question.text, run.trajectory))
         if self.model is None:
             return ruled, Usage()
@@ -109,12 +126,45 @@ class Manager:
         for run in kept:
             workflow, _ = await self.compress(run)
             if workflow:
-                units.append(unit_of(run, workflow))
-        if not units and not any(run.memory_ids for run in runs):
+                units.append(screened(unit_of(run, workflow)))
+        if not units and not any(run.memory_ids or run.draw for run in runs):
             raise InputError("there is nothing to remember: no step of this run brought anything back")
-        change = Consolidation(units=tuple(units), pairs=pairs_of(kept), credits=credits_of(runs))
+        change = Consolidation(
+            units=tuple(units), pairs=pairs_of(kept), credits=credits_of(runs), trials=trials_of(runs)
+        )
         await listener(Event(stage="store", message="writing", done=len(kept), total=len(kept)))
         return await anyio.to_thread.run_sync(partial(self.bank.consolidate, change))
+
+    async def generalise(self, namespace: str, *, dry_run: bool = False) -> tuple[MemoryUnit, ...]:
+        """One workflow for every group of successes of one shape that has none yet; the members stay.
+
+        Raises:
+            BankError: nothing was written.
+        """
+        units = await anyio.to_thread.run_sync(partial(successes, self.bank, namespace))
+        groups = [group for group in shapes(units) if not covered(group, units)]
+        made = tuple([generalised(group, workflow=await self._general(group)) for group in groups])
+        if made and not dry_run:
+            change = Consolidation(units=made, merge=False)
+            await anyio.to_thread.run_sync(partial(self.bank.consolidate, change))
+        return made
+
+    async def _general(self, group: Sequence[MemoryUnit]) -> str | None:
+        """The model's workflow for a group; None without a model, or where it gave none: the rule takes its place."""
+        if self.model is None:
+            return None
+        try:
+            (reply,) = await self.model.complete(generalise_messages(group), schema=asked_schema(WorkflowForm))
+            return workflow_text(parse_form(reply.text, WorkflowForm).steps)
+        except ModelError:
+            return None
+
+
+def generalise_messages(group: Sequence[MemoryUnit]) -> tuple[Message, ...]:
+    """What a generalising model reads: the workflows as quoted data."""
+    shown = "\n\n".join(f"question: {unit.question}\nworkflow:\n{unit.workflow}" for unit in group[:GENERAL])
+    text = load_prompt("generalise").render(workflows=fence("workflows", shown))
+    return (Message(role="user", content=text),)
 
 
 def select(runs: Sequence[Run], rng: random.Random) -> tuple[Run, ...]:
@@ -156,6 +206,32 @@ def credits_of(runs: Sequence[Run]) -> tuple[Credit, ...]:
     )
 
 
+def trials_of(runs: Sequence[Run]) -> tuple[Trial, ...]:
+    """The outcome of each judged run whose arm was drawn."""
+    return tuple(
+        Trial(draw=run.draw, won=run.outcome is Outcome.CORRECT, judged_by=run.judged_by)
+        for run in runs
+        if run.draw is not None and run.outcome is not None
+    )
+
+
+def screened(unit: MemoryUnit) -> MemoryUnit:
+    """The unit, or one whose origins say that somebody else speaks in it: its text tries to steer its reader, which
+    no workflow of ours does. The bank quarantines it."""
+    if not any(scan(text, unit.id) for text in (unit.question, unit.workflow)):
+        return unit
+    origins = tuple(dict.fromkeys((*unit.provenance.origins, Origin.OTHER_AGENT)))
+    return unit.model_copy(update={"provenance": unit.provenance.model_copy(update={"origins": origins})})
+
+
+def trail_of(steps: Sequence[Step]) -> tuple[str, ...]:
+    """What a run did, a line a tool call, for whoever traces its unit."""
+    return tuple(
+        f"{step.tool}: {step.query[:200]} -> {', '.join(passage.id for passage in step.passages) or 'nothing kept'}"
+        for step in steps[:TRAIL]
+    )
+
+
 def unit_of(run: Run, workflow: str) -> MemoryUnit:
     """The memory unit of a run."""
     question = run.question
@@ -171,9 +247,25 @@ def unit_of(run: Run, workflow: str) -> MemoryUnit:
         namespace=run.namespace,
         steps=len(run.trajectory.steps),
         provenance=Provenance(
-            origins=run.origins, parents=run.memory_ids, sources=tuple(sources)[:50], judged_by=run.judged_by
+            origins=run.origins,
+            parents=tuple(dict.fromkeys((*run.memory_ids, *run.seen))),
+            sources=tuple(sources)[:50],
+            judged_by=run.judged_by,
+            trail=trail_of(run.trajectory.steps),
         ),
     )
+
+
+def successes(bank: Bank, namespace: str) -> list[MemoryUnit]:
+    """All units of a namespace that went well, oldest first."""
+    found: list[MemoryUnit] = []
+    cursor: str | None = None
+    while True:
+        page = bank.list(namespace=namespace, outcome=Outcome.CORRECT, limit=PAGE, cursor=cursor)
+        found += page.units
+        cursor = page.next_cursor
+        if cursor is None:
+            return found[::-1]
 
 
 def compress_messages(run: Run) -> tuple[Message, ...]:

@@ -13,7 +13,7 @@ from mia_skill.agents.episode import Crew, Episode, run_episode
 from mia_skill.agents.executor import Executor
 from mia_skill.agents.forms import PlanForm, ReplanForm
 from mia_skill.agents.ledger import Ledger
-from mia_skill.agents.manager import Manager, Run
+from mia_skill.agents.manager import Manager, Run, screened
 from mia_skill.agents.planner import (
     Planner,
     plan_brief,
@@ -32,9 +32,23 @@ from mia_skill.core.chat import ChatModel, Message
 from mia_skill.core.config import MiaConfig, Role
 from mia_skill.core.errors import ConfigError, InputError, MiaError
 from mia_skill.core.events import Event, Listener, silent
-from mia_skill.core.types import Feedback, MemoryUnit, Modality, Outcome, Passage, Plan, Question, Step, Usage
+from mia_skill.core.types import (
+    Credit,
+    Feedback,
+    MemoryUnit,
+    Modality,
+    Outcome,
+    Passage,
+    Plan,
+    Question,
+    Status,
+    Step,
+    Usage,
+)
 from mia_skill.core.verdict import Case, Verdict
 from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored, UnitPage
+from retrieval.echo import repeats_text
+from retrieval.gate import Trial
 from trust.evidence import examine
 from trust.panel import JudgeForm, Panel, from_form, judge_brief
 from trust.process import signals
@@ -61,8 +75,11 @@ class Mia:
 
     async def recall(self, question: Question, *, namespace: str | None = None, **limits: object) -> Recall:
         """Successes and failures on similar questions, or "nothing relevant". `limits` are fields of `MemoryQuery`."""
-        recall = await self.manager.recall(self.query(question, namespace=namespace, **limits))
-        self.ledger.show(question.text, (hit.unit.id for hit in recall.hits))
+        query = self.query(question, namespace=namespace, **limits)
+        recall = await self.manager.recall(query)
+        self.ledger.show(question.text, (hit.unit.id for hit in recall.hits), namespace=query.namespace)
+        if recall.draw is not None:
+            self.ledger.drew(question.text, recall.draw, namespace=query.namespace)
         return recall
 
     def query(self, question: Question, *, namespace: str | None = None, **limits: object) -> MemoryQuery:
@@ -77,23 +94,45 @@ class Mia:
             "k_failure": memory.k_failure,
             "min_similarity": memory.min_similarity,
             "max_tokens": memory.max_tokens,
+            "task": question.id,
+            "about": question.category,
+            "withhold": memory.withhold,
+            "seed": memory.withhold_seed,
         }
         return MemoryQuery.model_validate(asked | {name: one for name, one in limits.items() if one is not None})
 
     async def store(self, run: Run, *, listener: Listener = silent) -> Stored:
         """Keep one finished run: compress, consolidate and credit the units shown, in one transaction."""
-        shown = run.memory_ids or self.ledger.shown(run.question.text)
-        return await self.manager.consolidate((run.model_copy(update={"memory_ids": shown}),), listener=listener)
+        seen = self.ledger.shown(run.question.text, namespace=run.namespace)
+        told = {
+            "memory_ids": run.memory_ids or seen,
+            # Whoever leaves out what was shown cannot hide that the run was made in its sight.
+            "seen": tuple(dict.fromkeys((*run.seen, *seen))),
+            "draw": run.draw or self.ledger.take_draw(run.question.text, namespace=run.namespace),
+        }
+        run = run.model_copy(update=told)
+        stored = await self.manager.consolidate((run,), listener=listener)
+        if run.outcome is None and run.draw is not None:
+            self.ledger.wait(stored.unit_ids, run.draw)
+        return stored
 
     async def add(self, unit: MemoryUnit) -> Stored:
         """Keep a unit as it is: an import, or one written by hand."""
-        return await anyio.to_thread.run_sync(self.bank.consolidate, Consolidation(units=(unit,)))
+        return await anyio.to_thread.run_sync(self.bank.consolidate, Consolidation(units=(screened(unit),)))
 
     async def feedback(self, unit_id: str, good: bool, note: str = "") -> MemoryUnit:
-        """A user's word about a unit: sets its outcome."""
+        """A user's word about a unit: sets its outcome. A run that waited for it credits now what it was shown."""
         outcome = Outcome.CORRECT if good else Outcome.INCORRECT
         spoken = Feedback(good=good, note=note)
-        return await anyio.to_thread.run_sync(partial(self.bank.feedback, unit_id, spoken, outcome))
+        unit = await anyio.to_thread.run_sync(partial(self.bank.feedback, unit_id, spoken, outcome))
+        draw = self.ledger.take_waiting(unit_id)
+        if draw is not None:
+            change = Consolidation(
+                credits=tuple(Credit(unit_id=one, won=good) for one in draw.shown),
+                trials=(Trial(draw=draw, won=good, judged_by="user"),),
+            )
+            await anyio.to_thread.run_sync(self.bank.consolidate, change)
+        return unit
 
     async def units(self, **filters: object) -> UnitPage:
         """A page of units; filters are those of `Bank.list`."""
@@ -113,9 +152,9 @@ class Mia:
 
     # -- planning ---------------------------------------------------------------------------------------------
 
-    async def plan_request(self, question: Question, *, mark: str) -> tuple[Message, ...]:
+    async def plan_request(self, question: Question, *, mark: str, namespace: str | None = None) -> tuple[Message, ...]:
         """What a borrowed planning model is to read. Renders alike for the same bank and mark."""
-        return plan_messages(question, await self.recall(question), mark=mark)
+        return plan_messages(question, await self.recall(question, namespace=namespace), mark=mark)
 
     async def plan(
         self, question: Question, *, form: PlanForm | None = None, draft: str | None = None, **recall: object
@@ -153,6 +192,7 @@ class Mia:
         *,
         form: ReplanForm | None = None,
         draft: str | None = None,
+        namespace: str | None = None,
     ) -> Replanned:
         """Whether a run needs a new plan, and the new plan; signals found without a model come along always.
 
@@ -160,7 +200,7 @@ class Mia:
             ModelError, PlanError: the model failed; nothing was decided.
         """
         found = signals(question.text, steps, answer)
-        shown = self.ledger.shown(question.text)
+        shown = self.ledger.shown(question.text, namespace=namespace or self.config.memory.namespace)
         usage = Usage()
         if form is not None:
             decision = replan_from_form(form, shown, brain="host")
@@ -218,14 +258,17 @@ class Mia:
         self.ledger.keep(page.passages)
         return page
 
-    async def image_search(self, query: "ImageQuery", *, question: str = "") -> tuple[Passage, ...]:
-        """What similar images are about; once per question where `images.once` says so.
+    async def image_search(
+        self, query: "ImageQuery", *, question: str = "", caller: str = "local"
+    ) -> tuple[Passage, ...]:
+        """What similar images are about; once per caller and question where `images.once` says so.
 
         Raises:
             UsedUpError: it was searched for this question before.
             InputError, SearchError: it cannot be searched.
         """
-        with self.ledger.once("image_search", question or query.digest) if self.config.images.once else nullcontext():
+        asked = f"{caller}: {question or query.digest}"
+        with self.ledger.once("image_search", asked) if self.config.images.once else nullcontext():
             found = await self.sources.similar(query, self.config.images.k)
         self.ledger.keep(found)
         return found
@@ -253,6 +296,7 @@ class Mia:
         *,
         image: "ImageQuery | None" = None,
         store: bool = True,
+        namespace: str | None = None,
         listener: Listener = silent,
     ) -> Episode:
         """One whole episode with the configured models; then, unless told otherwise, what it taught is stored.
@@ -278,10 +322,11 @@ class Mia:
             executor=Executor(self.models["executor"], finder, self.config.search.k, tools),
             judge=self._verdict,
         )
-        episode = await run_episode(question, crew, self.query(question), self.config.budget, listener=listener)
+        query = self.query(question, namespace=namespace)
+        episode = await run_episode(question, crew, query, self.config.budget, listener=listener)
         episode = episode.model_copy(update={"usage": episode.usage + spent})
         if store and episode.trajectory.steps:
-            await self.store(episode.run, listener=listener)
+            await self.store(episode.run.model_copy(update={"namespace": query.namespace}), listener=listener)
         return episode
 
     async def _captioned(self, question: Question, image: "ImageQuery | None") -> tuple[Question, Usage]:
@@ -325,11 +370,14 @@ class Mia:
 
 
 def repeats(plan: Plan, recall: Recall) -> tuple[str, ...]:
-    """Warnings about a plan that does again what a recalled failure did."""
+    """Warnings about a plan that does again what a recalled failure did, or that quarantined text directs."""
     words = set(plan.text.casefold().split())
     found = []
     for hit in recall.failures:
         tried = set((hit.unit.plan or hit.unit.workflow).casefold().split())
         if tried and len(words & tried) >= 0.9 * len(words | tried):
             found.append(f"this plan repeats {hit.unit.id}, which failed; try another way")
+    for hit in recall.successes:
+        if hit.unit.status is Status.QUARANTINED and any(repeats_text(step, hit.unit.workflow) for step in plan.steps):
+            found.append(f"this plan takes steps from {hit.unit.id}, which is quarantined: check them before acting")
     return tuple(found)

@@ -10,19 +10,21 @@ import click
 import orjson
 
 from mia_skill.app import Mia
+from mia_skill.cli.care import COMMANDS
 from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag, run
 from mia_skill.core.errors import InputError
-from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Question
+from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Question, Status
 from retrieval.bank import AuditReport, ImportReport
 
 __all__ = ["memory"]
 
 OUTCOMES = click.Choice([outcome.value for outcome in Outcome])
+STATUSES = click.Choice([status.value for status in Status])
 
 
 @click.group()
 def memory() -> None:
-    """Search, show, add, rate, export, import, forget and audit memory units."""
+    """Search, show, add, rate, export, import, forget, audit, measure and trace memory units."""
 
 
 @memory.command()
@@ -34,7 +36,8 @@ def memory() -> None:
 def search(settings: Settings, question: str, k: int, namespace: str | None, json_: bool) -> None:
     """What is remembered for a question like QUESTION."""
     recall = run(
-        settings, lambda mia: mia.recall(Question(text=question), namespace=namespace, k_success=k, k_failure=k)
+        settings,
+        lambda mia: mia.recall(Question(text=question), namespace=namespace, k_success=k, k_failure=k, withhold=0),
     )
     if json_:
         click.echo(as_json(recall))
@@ -47,6 +50,7 @@ def search(settings: Settings, question: str, k: int, namespace: str | None, jso
 
 @memory.command("list")
 @click.option("--outcome", type=OUTCOMES)
+@click.option("--status", type=STATUSES, help="Such as quarantined: what waits for a person or for success.")
 @click.option("--text", help="Only units whose question or workflow holds this.")
 @click.option("--namespace")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
@@ -56,6 +60,7 @@ def search(settings: Settings, question: str, k: int, namespace: str | None, jso
 def list_(
     settings: Settings,
     outcome: str | None,
+    status: str | None,
     text: str | None,
     namespace: str | None,
     limit: int,
@@ -66,7 +71,14 @@ def list_(
     wanted = Outcome(outcome) if outcome else None
     page = run(
         settings,
-        lambda mia: mia.units(outcome=wanted, text=text, namespace=namespace, limit=limit, cursor=cursor),
+        lambda mia: mia.units(
+            outcome=wanted,
+            status=Status(status) if status else None,
+            text=text,
+            namespace=namespace,
+            limit=limit,
+            cursor=cursor,
+        ),
     )
     if json_:
         click.echo(as_json(page))
@@ -256,10 +268,16 @@ def reembed(settings: Settings) -> None:
     click.echo(f"{count} units embedded again")
 
 
+for command in COMMANDS:
+    memory.add_command(command)
+
+
 def line(unit: MemoryUnit) -> str:
     """A unit in one line."""
     colour = {Outcome.CORRECT: "green", Outcome.INCORRECT: "red"}.get(unit.outcome, "yellow")  # type: ignore[arg-type]
     state = click.style(unit.outcome or "pending", fg=colour)
+    if unit.status is not Status.ACTIVE:
+        state += f" ({unit.status})"
     return f"{unit.id} {state} {unit.wins}/{unit.uses} [{unit.namespace}] {unit.question[:100]}"
 
 

@@ -5,12 +5,13 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import orjson
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 
+from mia_skill.core.access import ClientConfig, OAuthConfig, Scope, ServerConfig
 from mia_skill.core.errors import ConfigError
 from mia_skill.core.legacy import LEGACY, legacy_endpoints
 from mia_skill.core.search_config import EngineConfig, ImagesConfig, SearchConfig, VisitConfig
@@ -18,13 +19,16 @@ from mia_skill.core.section import Section
 
 __all__ = [
     "BudgetConfig",
+    "ClientConfig",
     "EndpointConfig",
     "EngineConfig",
     "ImagesConfig",
     "MemoryConfig",
     "MiaConfig",
     "ModelsConfig",
+    "OAuthConfig",
     "Role",
+    "Scope",
     "ScoreWeights",
     "SearchConfig",
     "ServerConfig",
@@ -124,6 +128,12 @@ class MemoryConfig(Section):
     """All units shown together, in tokens of about four characters."""
     merge_similarity: float = Field(default=0.97, gt=0, le=1)
     """From this question similarity on, with the same outcome, a new unit merges into the old one."""
+    withhold: float = Field(default=0.05, ge=0, le=0.5)
+    """Share of tasks that go without memory, or without one unit, by chance: what measures whether memory helps. 0
+    measures nothing."""
+    withhold_seed: int = 0
+    capacity: int | None = Field(default=None, ge=10)
+    """Units a namespace may hold; what is worth least goes first, what is proven last. None: as many as come."""
     weights: ScoreWeights = ScoreWeights()
     embedder: str = "minilm"
     """"minilm" (packaged) or "openai" with `embedder_url` and `embedder_model`."""
@@ -156,26 +166,6 @@ class BudgetConfig(Section):
     searches: int = Field(default=20, ge=1)
     tokens: int = Field(default=60_000, ge=100)
     seconds: float = Field(default=600.0, gt=0)
-
-
-class ServerConfig(Section):
-    """The MCP server."""
-
-    host: str = "127.0.0.1"
-    """Address to bind for HTTP."""
-    port: int = Field(default=8756, ge=0, le=65535)
-    """0 picks a free one."""
-    token: SecretStr | None = None
-    """Bearer token; needed beyond loopback."""
-    allowed_hosts: tuple[str, ...] = ()
-    """Further names under which HTTP clients may address this server; loopback and its own names always may."""
-    prompts: bool = True
-    """Some hosts pay two tools for prompts."""
-    resources: bool = True
-    read_only: bool = False
-    """Leaves out every tool that writes."""
-    max_result_chars: int = Field(default=32_000, ge=1_000)
-    """OpenClaw cuts a result there."""
 
 
 class MiaConfig(Section):
@@ -307,7 +297,8 @@ def _refuse_unknown(key: str, layer: str) -> None:
 def _known_keys(section: type[BaseModel], above: str = "") -> list[str]:
     keys: list[str] = []
     for name, field in section.model_fields.items():
-        nested = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
+        parts = () if get_origin(field.annotation) is tuple else get_args(field.annotation)
+        nested = [kind for kind in (field.annotation, *parts) if isinstance(kind, type)]
         inner = next((kind for kind in nested if issubclass(kind, BaseModel)), None)
         keys += _known_keys(inner, f"{above}{name}.") if inner else [f"{above}{name}"]
     return keys

@@ -1,4 +1,4 @@
-"""The base of all sections of the configuration."""
+"""The base of all sections of the settings."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -6,6 +6,6 @@ __all__ = ["Section"]
 
 
 class Section(BaseModel):
-    """Frozen; unknown keys are refused."""
+    """Frozen, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

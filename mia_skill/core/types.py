@@ -19,6 +19,7 @@ __all__ = [
     "PlanPair",
     "Provenance",
     "Question",
+    "Status",
     "Step",
     "StopReason",
     "Text",
@@ -83,6 +84,19 @@ class Origin(StrEnum):
     OTHER_AGENT = "other_agent"
     FILE = "file"
     WEB = "web"
+
+
+class Status(StrEnum):
+    """What a stored unit may do. Set by the bank, never by whoever hands a unit in."""
+
+    ACTIVE = "active"
+    """May direct a plan."""
+    QUARANTINED = "quarantined"
+    """From a source that is not trusted: informs, never directs, until runs that nobody steered succeed with it."""
+    WITHHELD = "withheld"
+    """Measured to do harm: shown only now and then, so that the measurement can change its mind."""
+    REVOKED = "revoked"
+    """Its source, or that of an ancestor, was revoked: shown to nobody, kept for the trail."""
 
 
 class StopReason(StrEnum):
@@ -193,7 +207,9 @@ class Provenance(Value):
     """Urls or passage ids its run read."""
     principal: str = "local"
     judged_by: str = "none"
-    """"user", "gold", "panel", "evidence" or "none"."""
+    """"user", "gold", "panel", "evidence", "host" or "none"."""
+    trail: tuple[Text, ...] = ()
+    """Its run's tool calls, `tool: query -> passage ids`. For people who trace a unit; no model reads it."""
 
 
 class Feedback(Value):
@@ -224,6 +240,7 @@ class MemoryUnit(Value):
     feedback: tuple[Feedback, ...] = ()
     provenance: Provenance = Provenance()
     namespace: str = "default"
+    status: Status = Status.ACTIVE
     steps: int = Field(default=0, ge=0)
     """Length of the run it was made of: the shortest success is the one kept (paper 3.4)."""
     created_at: datetime = Field(default_factory=utc_now)

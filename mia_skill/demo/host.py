@@ -84,7 +84,7 @@ class Host:
     async def recall(self, question: str, done: Solved) -> list[list[str]]:
         """The workflows of similar questions that went well, most fitting first."""
         got = await self.call("memory_retrieve", question=question, k=4)
-        good = [unit for unit in got["memories"] if unit["outcome"] == "correct"]
+        good = [unit for unit in got["memories"] if unit["outcome"] == "correct" and not unit.get("quarantined")]
         fitting = [unit for unit in good if same_shape(question, unit["question"])]
         done.memories = [unit["id"] for unit in got["memories"]]
         failed = len(done.memories) - len(good)

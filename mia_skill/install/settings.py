@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from mia_skill.core import config
+from mia_skill.core import access, config
 from mia_skill.core.config import ENV_PREFIX, MiaConfig
 from mia_skill.core.types import Value
 
@@ -53,7 +53,7 @@ def walk(section: type[BaseModel], above: tuple[str, ...], docs: dict[str, dict[
             description=for_role(above, " ".join(words.split()).replace("`", "")),
             kind=kind_of(info),
             default=default_of(info, name),
-            secret=SecretStr in alternatives(info.annotation),
+            secret=holds_secret(info.annotation),
         )
 
 
@@ -74,6 +74,17 @@ def subsection(info: FieldInfo) -> type[BaseModel] | None:
     """The section a field holds, if it holds one."""
     kinds = (kind for kind in alternatives(info.annotation) if isinstance(kind, type))
     return next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+
+
+def holds_secret(annotation: Any) -> bool:
+    """Is it a secret, or a list of sections that hold one?"""
+    kinds = alternatives(annotation)
+    items = [
+        item for kind in kinds for item in get_args(kind) if isinstance(item, type) and issubclass(item, BaseModel)
+    ]
+    return SecretStr in kinds or any(
+        holds_secret(field.annotation) for item in items for field in item.model_fields.values()
+    )
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
@@ -104,8 +115,9 @@ def default_of(info: FieldInfo, name: str) -> str | None:
 
 def field_docs() -> dict[str, dict[str, str]]:
     """The text below each field in the source of the configuration, by class and field."""
-    tree = ast.parse(inspect.getsource(config))
-    return {node.name: dict(documented(node.body)) for node in tree.body if isinstance(node, ast.ClassDef)}
+    trees = [ast.parse(inspect.getsource(module)) for module in (config, access)]
+    classes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+    return {node.name: dict(documented(node.body)) for node in classes}
 
 
 def documented(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,151 @@
+"""The do-no-harm gate against a known truth: are harmful units found, and what does looking for them cost?
+
+    python benchmarks/lift.py [--tasks 3000] [--seeds 5] [--withhold 0.05]
+
+A stream of tasks over as many topics as there are units, played on the real bank: recall (the gate draws), an outcome
+drawn from the truth, consolidate (the outcome is recorded, the gate decides). The truth: success without memory 0.6,
+with a good unit 0.75, with a harmful one 0.25. Three worlds: all units good, a quarter harmful, and memory as a whole
+harmful. Printed: harmful units found, after how many of their own tasks, good units withheld by mistake, and the
+success rate beside that of never and of always showing memory.
+"""
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mia_skill.core.types import MemoryUnit, Outcome, Status
+from retrieval.bank import Consolidation, MemoryQuery
+from retrieval.embed import HashEmbedder
+from retrieval.gate import Trial
+from retrieval.sqlite_bank import SqliteBank
+
+BASE, GOOD, HARMFUL = 0.6, 0.75, 0.25
+FOUND_WITHIN = 120
+"""Tasks of its own after which nine in ten harmful units are to be found."""
+COST = 0.02
+"""Success rate that looking may cost when all units are good."""
+WORLDS = {"all good": 0.0, "a quarter harmful": 0.25, "all harmful": 1.0}
+
+
+@dataclass(frozen=True)
+class Played:
+    """One stream."""
+
+    right: float
+    expected: float
+    """Success rate without the luck of the draw."""
+    unguarded: float
+    """Expected success rate with every unit always shown."""
+    withheld: float
+    """Share of tasks that went without their unit."""
+    found_after: list[int]
+    """For each harmful unit found: its own tasks until then."""
+    harmful: int
+    good_withheld: int
+    """Good units withheld at the end."""
+    good: int
+
+
+def play(bank: SqliteBank, share: float, harmful: float, *, topics: int, tasks: int, seed: int) -> Played:
+    """A stream of tasks on one bank."""
+    rng = random.Random(seed)
+    units = [
+        MemoryUnit(
+            question=f"alpha{seed}t{n} beta{n} gamma{n} delta{n} of", workflow=f"1. way {n}", outcome=Outcome.CORRECT
+        )
+        for n in range(topics)
+    ]
+    bank.consolidate(Consolidation(units=tuple(units)))
+    bad = set(range(round(topics * harmful)))
+    met = [0] * topics
+    found: dict[int, int] = {}
+    right = withheld = 0
+    expected = 0.0
+    for task in range(tasks):
+        topic = rng.randrange(topics)
+        met[topic] += 1
+        query = MemoryQuery(
+            text=f"beta{topic} gamma{topic} delta{topic} of",
+            task=str(task),
+            withhold=share,
+            seed=seed,
+            k_success=1,
+            k_failure=0,
+        )
+        recall = bank.recall(query)
+        shown = {hit.unit.id for hit in recall.hits}
+        had = units[topic].id in shown
+        chance = (HARMFUL if topic in bad else GOOD) if had else BASE
+        won = rng.random() < chance
+        expected += chance
+        right, withheld = right + won, withheld + (not had)
+        if recall.draw is None:
+            raise RuntimeError("the bank drew no arm")
+        bank.consolidate(Consolidation(trials=(Trial(draw=recall.draw, won=won, judged_by="gold"),)))
+        if topic in bad and topic not in found and bank.get(units[topic].id).status is Status.WITHHELD:
+            found[topic] = met[topic]
+    at_end = {n for n in range(topics) if bank.get(units[n].id).status is Status.WITHHELD}
+    return Played(
+        right=right / tasks,
+        expected=expected / tasks,
+        unguarded=(len(bad) * HARMFUL + (topics - len(bad)) * GOOD) / topics,
+        withheld=withheld / tasks,
+        found_after=sorted(found.values()),
+        harmful=len(bad),
+        good_withheld=len(at_end - bad),
+        good=topics - len(bad),
+    )
+
+
+def main() -> None:
+    """Play every world, print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=3000)
+    parser.add_argument("--topics", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--withhold", type=float, default=0.05)
+    given = parser.parse_args()
+    print(f"{given.topics} units, {given.tasks} tasks, {given.seeds} seeds, share withheld {given.withhold}")
+    print(f"truth: {BASE} without memory, {GOOD} with a good unit, {HARMFUL} with a harmful one\n")
+    head = ("world", "harmful found", "own tasks until (median, max)", "good withheld", "right", "always", "never")
+    print("{:18} {:>14} {:>30} {:>14} {:>7} {:>7} {:>6}  withheld".format(*head))
+    for name, harmful in WORLDS.items():
+        began = time.monotonic()
+        runs = []
+        for seed in range(given.seeds):
+            with tempfile.TemporaryDirectory() as folder:
+                bank = SqliteBank.open(Path(folder) / "bank.sqlite3", HashEmbedder())
+                sizes = {"topics": given.topics, "tasks": given.tasks}
+                runs.append(play(bank, given.withhold, harmful, seed=seed, **sizes))
+                bank.close()
+        print(line(name, runs) + f"   ({time.monotonic() - began:.0f} s)", flush=True)
+        if name == "all good":
+            cost = statistics.mean(run.unguarded - run.expected for run in runs)
+            print(f"  cost of looking {cost:.3f}; stated at most {COST}: {'kept' if cost <= COST else 'MISSED'}")
+        if name == "a quarter harmful":
+            share = sum(after <= FOUND_WITHIN for run in runs for after in run.found_after)
+            share /= sum(run.harmful for run in runs)
+            said = "kept" if share >= 0.9 else "MISSED"
+            print(f"  found within {FOUND_WITHIN} of their tasks {share:.2f}; stated at least 0.9: {said}")
+
+
+def line(name: str, runs: list[Played]) -> str:
+    """One world's figures over its seeds."""
+    until = [after for run in runs for after in run.found_after]
+    all_bad, all_good = sum(run.harmful for run in runs), sum(run.good for run in runs)
+    spent = f"{statistics.median(until):.0f}, {max(until)}" if until else "-"
+    right = statistics.mean(run.right for run in runs)
+    always = statistics.mean(run.unguarded for run in runs)
+    kept_back = sum(run.good_withheld for run in runs)
+    return (
+        f"{name:18} {f'{len(until)} of {all_bad}':>14} {spent:>30} {f'{kept_back} of {all_good}':>14} "
+        f"{right:7.3f} {always:7.3f} {BASE:6.3f} {statistics.mean(run.withheld for run in runs):9.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

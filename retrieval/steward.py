@@ -1,0 +1,59 @@
+"""The keeper's verbs over SQLite (`Stewardship`), each in one transaction of the bank."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from retrieval.chain import LogReport
+from retrieval.custody import Revocation, Trace, find, promote, revoke, trace
+from retrieval.gate import LiftReport
+from retrieval.log import append, verify_log
+from retrieval.prune import PruneReport, PruneRules, doomed
+from retrieval.rows import UNIT_COLUMNS, unit_of
+from retrieval.trials import lift_report
+
+if TYPE_CHECKING:
+    from retrieval.writer import Writer
+
+__all__ = ["Steward"]
+
+
+class Steward:
+    """Base of the SQLite bank; the bank gives it its transactions."""
+
+    def _work(self, *, write: bool) -> AbstractContextManager[sqlite3.Connection]:
+        raise TypeError("the bank that is kept opens its own transactions")
+
+    def _writer(self, rows: sqlite3.Connection) -> "Writer":
+        raise TypeError("the bank that is kept makes its own writers")
+
+    def lift(self, namespaces: Sequence[str] = ()) -> LiftReport:
+        with self._work(write=False) as rows:
+            return lift_report(rows, namespaces)
+
+    def prune(self, rules: PruneRules, *, dry_run: bool = False) -> PruneReport:
+        with self._work(write=not dry_run) as rows:
+            found = rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u ORDER BY seq").fetchall()
+            units = [unit_of(row) for row in found]
+            going = doomed(units, rules)
+            if going and not dry_run:
+                append(rows, "prune", detail=rules.model_dump_json(exclude_defaults=True))
+                self._writer(rows).forget([one.id for one in going])
+        return PruneReport(units=going, kept=len(units) - len(going), dry_run=dry_run)
+
+    def revoke(self, target: str, *, dry_run: bool = False) -> Revocation:
+        with self._work(write=not dry_run) as rows:
+            return revoke(rows, target, 0 if dry_run else self._writer(rows).change, dry_run=dry_run)
+
+    def promote(self, unit_id: str) -> tuple[str, ...]:
+        with self._work(write=True) as rows:
+            return promote(rows, find(rows, unit_id), self._writer(rows).change, "a person's word")
+
+    def trace(self, unit_id: str) -> Trace:
+        with self._work(write=False) as rows:
+            return trace(rows, unit_id)
+
+    def verify_log(self, *, head: str | None = None) -> LogReport:
+        with self._work(write=False) as rows:
+            return verify_log(rows, head=head)

@@ -1,0 +1,92 @@
+"""Outcomes of both arms in the bank's tables: one row a judged task, and running tallies beside it."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+import orjson
+
+from retrieval.gate import Arm, Draw, LiftReport, LiftRow, Tally, Trial, harmful, lift
+
+__all__ = ["attempts", "judged_tasks", "lift_report", "record", "tally_of"]
+
+SCOPES = ("namespace", "category", "unit")
+
+
+def record(rows: sqlite3.Connection, trial: Trial, change: int) -> tuple[str, ...]:
+    """Keep an outcome, in the transaction that stores its run; returns the units whose tally moved."""
+    draw = trial.draw
+    rows.execute(
+        "INSERT INTO trials (task, namespace, category, arm, shown, withheld, randomised, won, judged_by, at, change) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(draw.task, draw.namespace, draw.category, draw.arm.value),
+            *(orjson.dumps(draw.shown).decode(), orjson.dumps(draw.withheld).decode(), int(draw.randomised)),
+            *(int(trial.won), trial.judged_by, trial.at.isoformat(), change),
+        ),
+    )
+    _count(rows, "tasks", draw.namespace, draw.namespace, shown=True, won=trial.won)
+    if not draw.randomised:
+        return ()
+    # Where nothing was left to show because single units are kept back, memory as a whole was not drawn.
+    whole = (("namespace", draw.namespace), ("category", draw.category))
+    for scope, key in whole if draw.shown or draw.arm is Arm.WITHHELD else ():
+        _count(rows, scope, key, draw.namespace, shown=draw.arm is not Arm.WITHHELD, won=trial.won)
+    moved = _exposures(draw)
+    for unit_id, shown in moved:
+        _count(rows, "unit", unit_id, draw.namespace, shown=shown, won=trial.won)
+    return tuple(unit_id for unit_id, _ in moved)
+
+
+def _exposures(draw: Draw) -> list[tuple[str, bool]]:
+    """Whose effect an outcome tells of. Without any memory it tells of a single unit only if there was no other."""
+    if draw.arm is Arm.WITHHELD:
+        return [(draw.withheld[0], False)] if len(draw.withheld) == 1 else []
+    return [(one, True) for one in draw.shown] + [(one, False) for one in draw.withheld]
+
+
+def _count(rows: sqlite3.Connection, scope: str, key: str, namespace: str, *, shown: bool, won: bool) -> None:
+    one = Tally().plus(shown=shown, won=won)
+    rows.execute(
+        "INSERT INTO tallies VALUES (:scope, :namespace, :key, :shown, :shown_wins, :withheld, :withheld_wins) "
+        "ON CONFLICT DO UPDATE SET shown = shown + :shown, shown_wins = shown_wins + :shown_wins, "
+        "withheld = withheld + :withheld, withheld_wins = withheld_wins + :withheld_wins",
+        {"scope": scope, "namespace": namespace, "key": key, **one.model_dump()},
+    )
+
+
+def tally_of(rows: sqlite3.Connection, scope: str, namespace: str, key: str) -> Tally:
+    """Outcomes so far of a namespace, a category or a unit."""
+    row = rows.execute(
+        "SELECT shown, shown_wins, withheld, withheld_wins FROM tallies WHERE scope = ? AND namespace = ? AND key = ?",
+        (scope, namespace, key),
+    ).fetchone()
+    return Tally() if row is None else Tally.model_validate(dict(row))
+
+
+def judged_tasks(rows: sqlite3.Connection, namespace: str) -> int:
+    """How many tasks of a namespace have an outcome."""
+    return tally_of(rows, "tasks", namespace, namespace).shown
+
+
+def attempts(rows: sqlite3.Connection, task: str) -> int:
+    """How often a task came to an outcome: the next time it is drawn anew."""
+    return int(rows.execute("SELECT count(*) FROM trials WHERE task = ?", (task,)).fetchone()[0])
+
+
+def lift_report(rows: sqlite3.Connection, namespaces: Sequence[str] = ()) -> LiftReport:
+    """Lift of every namespace, category and unit that has an outcome; of some namespaces, or of all."""
+    trials, randomised = rows.execute("SELECT count(*), coalesce(sum(randomised), 0) FROM trials").fetchone()
+    found = rows.execute("SELECT * FROM tallies WHERE scope <> 'tasks' ORDER BY namespace, scope, key").fetchall()
+    withheld = {row[0] for row in rows.execute("SELECT id FROM units WHERE status = 'withheld'")}
+    table = [_row(row, withheld) for row in found if not namespaces or row["namespace"] in namespaces]
+    table.sort(key=lambda row: (row.namespace, SCOPES.index(row.scope)))
+    return LiftReport(trials=trials, randomised=randomised, rows=tuple(table))
+
+
+def _row(row: sqlite3.Row, withheld: Iterable[str]) -> LiftRow:
+    tally = Tally.model_validate({name: row[name] for name in Tally.model_fields})
+    scope, key = row["scope"], row["key"]
+    kept_back = key in withheld if scope == "unit" else harmful(tally)
+    return LiftRow(
+        scope=scope, key=key, namespace=row["namespace"], tally=tally, lift=lift(tally), withheld_now=kept_back
+    )
