@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from mia_skill.core import access, config
+from mia_skill.core import access, config, search_config
 from mia_skill.core.config import ENV_PREFIX, MiaConfig
 from mia_skill.core.types import Value
 
@@ -115,7 +115,7 @@ def default_of(info: FieldInfo, name: str) -> str | None:
 
 def field_docs() -> dict[str, dict[str, str]]:
     """The text below each field in the source of the configuration, by class and field."""
-    trees = [ast.parse(inspect.getsource(module)) for module in (config, access)]
+    trees = [ast.parse(inspect.getsource(module)) for module in (config, access, search_config)]
     classes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
     return {node.name: dict(documented(node.body)) for node in classes}
 
