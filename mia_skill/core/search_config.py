@@ -104,8 +104,6 @@ class VisitConfig(Section):
     """Sent with every request; robots.txt is read for its first word."""
     allow_hosts: tuple[str, ...] = ()
     """Hosts ("127.0.0.1", "wiki.local:8080") that may be visited although their addresses are not public."""
-    browser: Path | None = None
-    """A Chromium to render pages with scripts; every connection it makes passes the same address check."""
 
 
 class ImagesConfig(Section):
