@@ -321,9 +321,8 @@ class SqliteBank(Steward):
                 writer.unit(unit, one, merge_similarity, restored=restored)
                 for unit, one in zip(c.units, unit_vectors, strict=True)
             )
-            pair_ids = tuple(
-                writer.pair(pair, one, self._merge_similarity) for pair, one in zip(c.pairs, pair_vectors, strict=True)
-            )
+            alike = None if restored else self._merge_similarity
+            pair_ids = tuple(writer.pair(pair, one, alike) for pair, one in zip(c.pairs, pair_vectors, strict=True))
             credit = writer.credits(c.credits)
             writer.trials(c.trials)
             writer.fit(c.units, self._capacity)

@@ -98,13 +98,14 @@ class Writer:
             reconsider(self._rows, moved, self.change)
             back(self._rows, trial, self.change)
 
-    def pair(self, pair: PlanPair, vectors: Vectors, merge_similarity: float) -> str:
-        """Store a pair; returns the id that holds it. The same two plans for nearly the same question are kept once."""
+    def pair(self, pair: PlanPair, vectors: Vectors, merge_similarity: float | None) -> str:
+        """Store a pair; returns the id that holds it. The same two plans for nearly the same question are kept once;
+        with None every pair is kept, as a lossless restore needs."""
         known = self._rows.execute("SELECT id FROM pairs WHERE id = ?", (pair.id,)).fetchone()
         if known is not None:
             return pair.id
         bucket = self._live.shelf("pair").bucket(pair_bucket(pair.namespace))
-        for seq in _close(bucket, vectors, merge_similarity):
+        for seq in () if merge_similarity is None else _close(bucket, vectors, merge_similarity):
             row = self._rows.execute(f"SELECT {PAIR_COLUMNS} FROM pairs p WHERE seq = ?", (seq,)).fetchone()
             old = pair_of(row)
             if (old.good_plan, old.bad_plan) == (pair.good_plan, pair.bad_plan):

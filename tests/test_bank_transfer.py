@@ -67,6 +67,18 @@ def test_a_restored_export_is_the_same_bank(tmp_path_factory, units, pairs):
     new.close()
 
 
+def test_a_restore_keeps_pairs_that_its_own_embedder_cannot_tell_apart(tmp_path):
+    old = SqliteBank.open(tmp_path / "old.sqlite3", HashEmbedder())
+    blind = SqliteBank.open(tmp_path / "blind.sqlite3", HashEmbedder(1))
+    pairs = tuple(PlanPair(question=text, good_plan="1. a", bad_plan="1. b") for text in ("one bridge", "two ships"))
+    store(old, pairs=pairs)
+    exported = [orjson.dumps(line) for line in old.export()]
+    blind.import_(exported, restore=True)
+    assert [orjson.dumps(line) for line in blind.export()] == exported
+    old.close()
+    blind.close()
+
+
 def test_an_import_from_elsewhere_is_marked_and_merges_with_what_is_known(new_bank):
     theirs, mine = new_bank(), new_bank()
     store(mine, own := unit("height of the bridge", uses=1, wins=1))
