@@ -38,6 +38,8 @@ class Entry:
     annotations: ToolAnnotations
     scope: Scope
     slow: bool = False
+    page: str = ""
+    """The `ui://` page on which a host may show the result."""
 
 
 def hints(*, read: bool, destroys: bool = False, repeatable: bool = True, open_world: bool = False) -> ToolAnnotations:
@@ -57,9 +59,10 @@ class GuardedTool(Tool):
     slow: bool = False
 
     @classmethod
-    def guard(cls, entry: Entry, *, limit: int) -> "GuardedTool":
+    def guard(cls, entry: Entry, *, limit: int, pages: bool = True) -> "GuardedTool":
         """The entry as a tool that refuses unknown arguments, with slim schemas."""
-        made = cls.from_function(entry.function, title=entry.title, annotations=entry.annotations)
+        meta = {"ui": {"resourceUri": entry.page}} if entry.page and pages else None
+        made = cls.from_function(entry.function, title=entry.title, annotations=entry.annotations, meta=meta)
         if not isinstance(made, cls):
             raise TypeError("the SDK made a tool of another class")
         model = made.fn_metadata.arg_model

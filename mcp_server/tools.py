@@ -31,6 +31,7 @@ from mcp_server.inputs import (
     Steps,
 )
 from mcp_server.lookups import lookups, shown
+from mcp_server.pages import TRUST
 from mcp_server.progress import pulse
 from mcp_server.research import RESEARCH, can_research
 from mcp_server.store import store_run
@@ -272,7 +273,7 @@ READERS: tuple[Entry, ...] = (
     Entry(plan, "Plan", hints(read=True), "read"),
     Entry(replan, "Replan", hints(read=True), "read"),
     Entry(search, "Search", hints(read=True, open_world=True), "read"),
-    Entry(judge, "Judge an answer", hints(read=True), "read"),
+    Entry(judge, "Judge an answer", hints(read=True), "read", page=TRUST),
     Entry(memory_list, "List memories", hints(read=True), "read"),
     Entry(memory_show, "Show a memory", hints(read=True), "read"),
 )
@@ -289,4 +290,7 @@ def build_tools(config: MiaConfig) -> Sequence[GuardedTool]:
     served = READERS + lookups(config)
     if not config.server.read_only:
         served += WRITERS + (RESEARCH if can_research(config) else ())
-    return tuple(GuardedTool.guard(entry, limit=config.server.max_result_chars) for entry in served)
+    settings = config.server
+    return tuple(
+        GuardedTool.guard(entry, limit=settings.max_result_chars, pages=settings.resources) for entry in served
+    )

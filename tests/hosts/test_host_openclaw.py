@@ -1,7 +1,11 @@
 """OpenClaw: the server is probed, the skill is eligible, and an agent's turn goes through the tools."""
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +36,18 @@ def configured(model: Any, served: Any, **tools: Any) -> dict[str, Any]:
         "api": "openai-completions",
         "models": [one | {"contextWindow": 128000, "maxTokens": 4096}],
     }
-    command, *arguments = served.command
     return {
         "models": {"providers": {"fake": provider}},
         "agents": {"defaults": {"model": {"primary": "fake/fake-1"}}},
-        "mcp": {"servers": {"mia": {"command": command, "args": arguments, "env": served.environment}}},
+        **({"mcp": {"servers": {"mia": entry(served)}}} if served else {}),
         **({"tools": tools} if tools else {}),
     }
+
+
+def entry(served: Any) -> dict[str, Any]:
+    """Our server as an entry of a configuration."""
+    command, *arguments = served.command
+    return {"command": command, "args": arguments, "env": served.environment}
 
 
 def turn(host: Any, tmp_path: Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -115,6 +124,39 @@ def test_a_turn_survives_a_tool_that_refuses(host: Any, served: Any, model: Any,
     assert "mem_none" in refused
     assert "Traceback" not in refused
     assert '"total"' in unwrapped(listed)
+
+
+@pytest.mark.parametrize(("bundle", "file"), [("claude-plugin", ".mcp.json"), ("agent-plugin", "mcp.json")])
+def test_a_turn_calls_every_tool_of_a_bundle(
+    host: Any, served: Any, model: Any, tmp_path: Path, bundle: str, file: str
+) -> None:
+    folder = bundled(tmp_path, bundle, file, served)
+    installed = host.run(OPENCLAW, "plugins", "install", str(folder), "--force", "--accept-capabilities")
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    model.script = [lambda _seen, tool=tool, given=given: (f"mia__{tool}", given) for tool, given, _ in CALLS]
+    turn(host, tmp_path, configured(model, None, toolSearch=False))
+    assert_readable_and_not_doubled(model.results)
+
+
+def bundled(tmp_path: Path, bundle: str, file: str, served: Any) -> Path:
+    """A bundle as `mia bundle` writes it, whose server is that of this checkout."""
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run(
+        [sys.executable, "-m", "mia_skill.cli", "bundle", "--out", str(tmp_path / "dist")],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=True,
+        capture_output=True,
+    )
+    folder = tmp_path / "dist" / bundle
+    start = folder / "start"
+    start.write_text(f"#!/bin/sh\nexec {shlex.join(served.command)}\n")
+    start.chmod(0o755)
+    described = json.loads((folder / file).read_text())
+    own = described["mcpServers"]["mia"]
+    own |= {"command": "./start" if bundle == "agent-plugin" else str(start), "args": [], "env": served.environment}
+    (folder / file).write_text(json.dumps(described))
+    return folder
 
 
 def offered(model: Any) -> set[str]:
