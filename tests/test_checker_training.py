@@ -8,7 +8,7 @@ from mia_skill.core.errors import InputError
 from training.checker import Recipe, export, fit, made_pairs, score
 from trust.checker import Checker
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 pytest.importorskip("torch", reason="pip install 'mia-skill[checker]'")
 pytest.importorskip("onnx", reason="pip install 'mia-skill[checker]'")
 transformers = pytest.importorskip("transformers", reason="pip install 'mia-skill[checker]'")
