@@ -223,6 +223,7 @@ class JudgedView(View):
     warnings: tuple[str, ...] = ()
     verify_next: tuple[NextView, ...] = ()
     judged_by: str
+    receipt: str = ""
     brief: Handed = None
 
 
@@ -362,7 +363,7 @@ def brief_view(brief: Brief | None) -> BriefView | None:
     )
 
 
-def judged_view(verdict: Verdict, brief: Brief | None) -> JudgedView:
+def judged_view(verdict: Verdict, brief: Brief | None, receipt: str = "") -> JudgedView:
     """A verdict as a model reads it: what is supported by which words, what failed, what to look up."""
     failed = [check for check in every_check(verdict) if check.state is CheckState.FAIL]
     return JudgedView(
@@ -376,6 +377,7 @@ def judged_view(verdict: Verdict, brief: Brief | None) -> JudgedView:
         ),
         verify_next=tuple(NextView(query=one.query, why=one.why) for one in verdict.verify_next),
         judged_by=verdict.backend,
+        receipt=receipt,
         brief=brief_view(brief),
     )
 

@@ -156,6 +156,8 @@ class TrustConfig(Section):
     """Weighted review score from which an answer is called correct."""
     reject: float = Field(default=4.0, ge=0, le=10)
     """Weighted review score up to which it is called incorrect; between the two: abstain."""
+    receipt_hours: float = Field(default=24.0, gt=0)
+    """How long a judgment's receipt can bring its label into the bank."""
 
 
 class BudgetConfig(Section):
