@@ -30,6 +30,7 @@ from mcp_server.inputs import (
     Several,
     Steps,
 )
+from mcp_server.judged import JudgedView, judged_view
 from mcp_server.lookups import lookups, shown
 from mcp_server.pages import TRUST
 from mcp_server.progress import pulse
@@ -38,7 +39,6 @@ from mcp_server.store import store_run
 from mcp_server.views import (
     ForgotView,
     FoundView,
-    JudgedView,
     MemoryView,
     PageView,
     PlannedView,
@@ -49,7 +49,6 @@ from mcp_server.views import (
     SignalView,
     StoredView,
     brief_view,
-    judged_view,
     listed_memory,
     memory_view,
     recalled_memory,
@@ -188,7 +187,7 @@ async def judge(
             raise unusable(error) from error
     async with pulse(ctx) as report:
         judged = await mia.judge(case, form=form, listener=report)
-    return judged_view(judged.verdict, judged.brief, judged.receipt)
+    return judged_view(judged)
 
 
 async def memory_store(

@@ -12,6 +12,7 @@ from mia_skill.core.errors import InputError
 from mia_skill.core.picture import picture_of
 from mia_skill.core.types import Passage, Question, Trajectory
 from mia_skill.core.verdict import Case, Label, Verdict
+from trust.report import report_json
 
 if TYPE_CHECKING:
     from retrieval.images import ImageQuery
@@ -62,7 +63,7 @@ def judge(settings: Settings, question: str, answer: str, evidence: tuple[Path, 
         return (await mia.judge(case)).verdict
 
     verdict = run(settings, work)
-    click.echo(as_json(verdict) if json_ else render(verdict))
+    click.echo(report_json(verdict) if json_ else render(verdict))
     if verdict.label is not Label.CORRECT:
         sys.exit(ANSWER_IS_NO)
 
