@@ -1,13 +1,13 @@
 """Fit the weights, the curve and the band of the judgment without a model, and measure them on held-out questions.
 
-    python -m benchmarks.trust_fit [--data FOLDER] [--precision 0.9] [--write]
+    python -m benchmarks.trust_fit [--data FOLDER] [--refit] [--write]
 
 Questions are halved by a hash of their text: one half fits, the other measures. Every set counts alike, and in it right
 and wrong answers count alike, so probabilities speak of even odds. Logistic regression (L2, Newton's method) for the
 weights of what is common; the named checks keep the weights below, for they are rare in these sets and precise by test.
-Then an isotonic curve (pool adjacent violators), and the lowest score from which "correct" has the wanted precision.
-Leave-one-set-out: fitted on all other sets, measured on one. `--write` stores the fit of BOTH halves, with the error
-that the held-out half showed.
+Then an isotonic curve (pool adjacent violators), and for each wanted precision the lowest score that has it.
+Leave-one-set-out: fitted on all other sets, measured on one. Without `--refit` the weights in use stay, and only curve
+and bands are fitted. `--write` stores the fit of BOTH halves, with the error that the held-out half showed.
 """
 
 import argparse
@@ -32,7 +32,8 @@ TARGET = Path(__file__).resolve().parents[1] / "trust" / "data" / "calibration.j
 FIXED = {"contradicted": -3.0, "names_lost": -1.6, "comparison": 2.4, "wrong_kind": -0.6, "altered": -0.8}
 FREE = ("one", "present", "context", "margin", "voices", "shared", "silent", "absent_addressed", "empty")
 RIDGE = 8.0
-REJECT = 0.35
+ACCEPT, REJECT = 0.65, 0.35
+WANTED = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 BINS = 10
 
 
@@ -58,35 +59,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     default = os.environ.get("MIA_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=default)
-    parser.add_argument("--precision", type=float, default=0.9)
+    parser.add_argument("--refit", action="store_true", help="take the weights fitted here, not those in use")
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     rows = [row for name, samples in load(given.data, given.limit).items() for row in rows_of(name, samples)]
     names = sorted({one.name for one in rows})
     held = [one for one in rows if not one.fits]
-    error = show([one for one in rows if one.fits], held, given.precision)
+    half = [one for one in rows if one.fits]
+    weights = regress(rows) if given.refit else stored()
+    show(half, held)
+    error = curve_of(half, held, regress(half) if given.refit else stored())
     for name in names:
         alone = regress([one for one in rows if one.name != name])
         part = [one for one in rows if one.name == name]
         print(f"  left out {name:10} n={len(part):5} auroc {area(part, alone):.3f} (stored {area(part, stored()):.3f})")
     if given.write:
-        store(rows, given.precision, error, len(held), names)
+        store(rows, weights, error, len(held), names)
 
 
-def show(half: Sequence[Row], held: Sequence[Row], precision: float) -> float:
-    """Fit on one half, print what the other shows; its calibration error."""
+def show(half: Sequence[Row], held: Sequence[Row]) -> None:
+    """Does fitting the weights anew help on what was held out?"""
     weights = regress(half)
-    curve = isotonic(half, weights)
-    error = ece(held, weights, curve)
-    accept = threshold(half, weights, precision)
-    tpr, fpr = rates(held, weights, accept)
     print(f"{len(half)} answers fit, {len(held)} are held out")
-    print("weights:", {name: round(float(one), 2) for name, one in zip(FREE, weights, strict=True)})
-    print(f"held out: macro auroc {macro(held, weights):.3f} (stored weights {macro(held, stored()):.3f})")
-    print(f"held out: ece {error:.3f} (without the curve {ece(held, weights, ()):.3f})")
-    print(f"accept from {accept:.2f}: held-out precision {tpr / max(1e-9, tpr + fpr):.3f} at even odds;")
-    print(f"  right answers accepted {tpr:.3f}, wrong ones {fpr:.3f}")
+    print("fitted weights:", {name: round(float(one), 2) for name, one in zip(FREE, weights, strict=True)})
+    print(f"held out: macro auroc {macro(held, weights):.3f}, with the weights in use {macro(held, stored()):.3f}")
+
+
+def curve_of(half: Sequence[Row], held: Sequence[Row], weights: Any) -> float:
+    """Print what the curve and the bands of one half are worth on the other; the calibration error."""
+    error = ece(held, weights, isotonic(half, weights))
+    print(f"held out: ece {error:.3f}, without the curve {ece(held, weights, ()):.3f}")
+    for wanted, accept in bands(half, weights):
+        tpr, fpr = rates(held, weights, accept)
+        had = tpr / max(1e-9, tpr + fpr)
+        print(
+            f"  wanted {wanted:.2f}: accept from {accept:.2f}; held out {had:.3f}, right accepted {tpr:.3f}, wrong {fpr:.3f}"
+        )
     return error
 
 
@@ -196,30 +205,31 @@ def rates(rows: Sequence[Row], weights: Any, accept: float) -> tuple[float, floa
     return float(np.mean(found[True])), float(np.mean(found[False]))
 
 
-def threshold(rows: Sequence[Row], weights: Any, precision: float) -> float:
-    """The lowest score with the wanted precision at even odds; the strictest where none has it."""
-    for step in range(50, 96):
-        tpr, fpr = rates(rows, weights, step / 100)
-        if tpr and tpr / (tpr + fpr) >= precision:
-            return step / 100
-    return 0.95
+def bands(rows: Sequence[Row], weights: Any) -> tuple[tuple[float, float], ...]:
+    """For each wanted precision, at even odds, the lowest score that has it; those that none has are left out."""
+    steps = [step / 100 for step in range(50, 96)]
+    had = [rates(rows, weights, one) for one in steps]
+    made = []
+    for wanted in WANTED:
+        found = [one for one, (tpr, fpr) in zip(steps, had, strict=True) if tpr and tpr / (tpr + fpr) >= wanted]
+        if found:
+            made.append((wanted, found[0]))
+    return tuple(made)
 
 
-def store(rows: Sequence[Row], precision: float, error: float, held: int, names: Sequence[str]) -> None:
+def store(rows: Sequence[Row], weights: Any, error: float, held: int, names: Sequence[str]) -> None:
     """Write the fit of all rows."""
-    weights = regress(rows)
     fit = Fit(
         name="+".join(names),
         weights={**{name: round(float(one), 3) for name, one in zip(FREE, weights, strict=True)}, **FIXED},
         points=isotonic(rows, weights),
-        accept=threshold(rows, weights, precision),
+        accept=ACCEPT,
         reject=REJECT,
-        precision=precision,
+        bands=bands(rows, weights),
         ece=round(error, 4),
         n=held,
     )
     entry = {"evidence": {"fit": fit.model_dump(mode="json"), "sha256": digest_of(fit)}}
-    TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(json.dumps(entry, indent=1) + "\n")
     print(f"written: {TARGET.name}")
 

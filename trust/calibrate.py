@@ -17,7 +17,7 @@ from mia_skill.core.errors import ConfigError
 from mia_skill.core.types import Value
 from mia_skill.core.verdict import Calibration
 
-__all__ = ["Fit", "calibrated", "digest_of", "fits", "read_fits", "stamp"]
+__all__ = ["Fit", "accept_from", "calibrated", "digest_of", "fits", "read_fits", "stamp"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -31,10 +31,11 @@ class Fit(Value):
     points: tuple[tuple[Share, Share], ...]
     """Raw to calibrated, both rising; straight lines between."""
     accept: Share
-    """Raw score from which "correct" has the wanted precision."""
+    """Raw score from which an answer is called correct where no precision is asked for."""
     reject: Share
-    precision: Share
-    """The wanted one."""
+    bands: tuple[tuple[Share, Share], ...] = ()
+    """A precision of "correct", and the lowest raw score that had it on the fitted sets; a precision that no score
+    had is left out."""
     ece: Share
     n: int
     """Held-out answers that the error was measured on."""
@@ -52,6 +53,15 @@ def calibrated(backend: str, raw: float) -> float:
         return fit.points[-1][1]
     (x, y), (x2, y2) = fit.points[place - 1], fit.points[place]
     return round(y + (y2 - y) * (raw - x) / (x2 - x), 4)
+
+
+def accept_from(backend: str, precision: float | None = None) -> float:
+    """The raw score from which to say "correct": as fitted, or for a wanted precision. Above 1, so never, where no score
+    had that precision."""
+    fit = fits()[backend]
+    if precision is None:
+        return fit.accept
+    return min((score for had, score in fit.bands if had >= precision), default=1.1)
 
 
 def stamp(backend: str) -> Calibration | None:

@@ -14,7 +14,7 @@ from mia_skill.core.verdict import (
     Verdict,
     VerifyNext,
 )  # fmt: skip
-from trust.calibrate import calibrated, fits, stamp
+from trust.calibrate import accept_from, calibrated, fits, stamp
 from trust.estimate import comparison, estimate
 from trust.facts import Facts, Finding
 from trust.question import Kind
@@ -30,10 +30,10 @@ LINKED_TO = 0.15
 """Share of the question that must be spoken about where the answer stands."""
 
 
-def decide(facts: Facts) -> Verdict:
-    """The verdict."""
+def decide(facts: Facts, precision: float | None = None) -> Verdict:
+    """The verdict; "correct" with the wanted `precision`, as far as that was measured."""
     claims = tuple(_claim(facts, number, one) for number, one in enumerate(facts.findings, 1))
-    label, p, reasons = _label(facts, claims)
+    label, p, reasons = _label(facts, claims, precision)
     return Verdict(
         label=label,
         p_correct=p,
@@ -51,7 +51,9 @@ def decide(facts: Facts) -> Verdict:
     )
 
 
-def _label(facts: Facts, claims: Sequence[Claim]) -> tuple[Label, float | None, tuple[str, ...]]:
+def _label(
+    facts: Facts, claims: Sequence[Claim], precision: float | None
+) -> tuple[Label, float | None, tuple[str, ...]]:
     if facts.declined:
         return Label.NOT_ATTEMPTED, None, ("the answer declines to answer",)
     if not facts.gathered.items:
@@ -63,12 +65,11 @@ def _label(facts: Facts, claims: Sequence[Claim]) -> tuple[Label, float | None, 
         return Label.ABSTAIN, None, ("the answer holds no claim that could be checked",)
     raw = _estimate(facts)
     p = 0.5 if raw == UNDECIDED else calibrated("evidence", raw)
-    fit = fits()["evidence"]
     reasons = _reasons(facts, claims)
-    if raw >= fit.accept:
+    if raw >= accept_from("evidence", precision):
         against = doubt(facts)
         return (Label.ABSTAIN, min(p, 0.5), (against, *reasons)) if against else (Label.CORRECT, p, reasons)
-    if raw <= fit.reject:
+    if raw <= fits()["evidence"].reject:
         return Label.INCORRECT, p, reasons
     return Label.ABSTAIN, p, ("the evidence does not decide it", *reasons)
 

@@ -298,7 +298,7 @@ class Mia:
             JudgeError, ModelError: the panel gave no verdict. Never means "wrong".
         """
         await listener(Event(stage="judge", message="checking the evidence"))
-        examined = await anyio.to_thread.run_sync(examine, case)
+        examined = await anyio.to_thread.run_sync(examine, case, self.config.trust.precision)
         brief = None
         if form is not None:
             verdict = from_form(case, examined, form, self.config.trust)
