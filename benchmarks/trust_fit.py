@@ -32,7 +32,7 @@ TARGET = Path(__file__).resolve().parents[1] / "trust" / "data" / "calibration.j
 FIXED = {"contradicted": -3.0, "names_lost": -1.6, "comparison": 2.4, "wrong_kind": -0.6, "altered": -0.8}
 FREE = ("one", "present", "context", "margin", "voices", "shared", "silent", "absent_addressed", "empty")
 RIDGE = 8.0
-ACCEPT, REJECT = 0.65, 0.35
+ACCEPT, REJECT = 0.65, 0.4
 WANTED = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 BINS = 10
 
@@ -93,9 +93,8 @@ def curve_of(half: Sequence[Row], held: Sequence[Row], weights: Any) -> float:
     for wanted, accept in bands(half, weights):
         tpr, fpr = rates(held, weights, accept)
         had = tpr / max(1e-9, tpr + fpr)
-        print(
-            f"  wanted {wanted:.2f}: accept from {accept:.2f}; held out {had:.3f}, right accepted {tpr:.3f}, wrong {fpr:.3f}"
-        )
+        told = f"held out {had:.3f}, right accepted {tpr:.3f}, wrong {fpr:.3f}"
+        print(f"  wanted {wanted:.2f}: accept from {accept:.2f}; {told}")
     return error
 
 

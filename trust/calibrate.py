@@ -56,8 +56,8 @@ def calibrated(backend: str, raw: float) -> float:
 
 
 def accept_from(backend: str, precision: float | None = None) -> float:
-    """The raw score from which to say "correct": as fitted, or for a wanted precision. Above 1, so never, where no score
-    had that precision."""
+    """The raw score from which to say "correct": as fitted, or for a wanted precision. Above 1, so never, where no
+    score had that precision."""
     fit = fits()[backend]
     if precision is None:
         return fit.accept

@@ -96,6 +96,8 @@ def doubt(facts: Facts) -> str:
             return "it was read, but nowhere near what the question is about"
         if found.altered:
             return "another source holds the same sentence with another value"
+        if found.rivals:
+            return f"{found.rivals} other source(s) are about the same thing and do not state it"
         if found.silent >= max(1, found.voices):
             return f"{found.silent} other source(s) speak about the question and do not state it"
     return ""

@@ -15,6 +15,7 @@ from trust.origins import sources_of
 from trust.process import Signal, signals
 from trust.question import Asked, Kind, understand
 from trust.refusal import is_question, is_refusal
+from trust.rivals import rivals
 from trust.scene import Scene, look
 from trust.sources import clusters
 from trust.support import Ground, Standing, stand
@@ -39,6 +40,8 @@ class Finding:
     """Independent sources it stands in."""
     silent: int = 0
     """Independent sources that speak about the question as well as these do, and do not state it."""
+    rivals: int = 0
+    """Independent sources about the very thing that was asked that do not state it."""
     altered: tuple[int, ...] = ()
     """Lines of other sources that are the same sentence with another value."""
 
@@ -144,4 +147,12 @@ def _find(ground: Ground, groups: Sequence[int], claim: Statement) -> Finding:
         groups[one.item] for place, one in enumerate(ground.scene.lines) if ground.near[place] >= AS_GOOD * best > 0
     }
     silent = len(about - held) if best >= DIRECT else 0
-    return Finding(claim, standing, checks, len(held), silent, altered_copies(ground, claim, standing))
+    return Finding(
+        claim,
+        standing,
+        checks,
+        len(held),
+        silent,
+        rivals(ground, groups, claim, standing),
+        altered_copies(ground, claim, standing),
+    )
