@@ -1,13 +1,15 @@
 """What `judge` returns over MCP: the report that every caller gets, with the receipt and the brief of this call."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import WithJsonSchema
 
 from mcp_server.result import View
 from mcp_server.views import Handed, brief_view
-from mia_skill.agents.results import Judged
 from trust.report import report
+
+if TYPE_CHECKING:
+    from mia_skill.agents.results import Judged
 
 __all__ = ["JudgedView", "judged_view"]
 
@@ -34,7 +36,7 @@ class JudgedView(View):
     brief: Handed = None
 
 
-def judged_view(judged: Judged) -> JudgedView:
+def judged_view(judged: "Judged") -> JudgedView:
     """A judgment as a model reads it."""
     return JudgedView.model_validate(
         {**report(judged.verdict), "receipt": judged.receipt, "brief": brief_view(judged.brief)}

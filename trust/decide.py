@@ -142,7 +142,7 @@ def _conflicts(facts: Facts) -> tuple[Conflict, ...]:
     made = []
     for number, found in enumerate(facts.findings, 1):
         here, there = _ids(facts, found.standing.places), _ids(facts, found.altered)
-        there = tuple(one for one in there if group[one] not in {group[other] for other in here})
+        there = tuple(one for one in there if one not in here)
         if here and there:
             kind = {"number": "value", "date": "date"}.get(found.claim.kind, "statement")
             voices = (len({group[one] for one in here}), len({group[one] for one in there}))

@@ -25,7 +25,7 @@ from mia_skill.agents.planner import (
     replan_from_form,
     replan_messages,
 )
-from mia_skill.agents.repeats import repeats
+from mia_skill.agents.repeats import warned
 from mia_skill.agents.results import Found, Judged, Planned, QueryResult, Replanned
 from mia_skill.agents.sources import Source, Sources
 from mia_skill.agents.tools import AgentTool, ImageTool, VisitTool
@@ -48,6 +48,7 @@ from mia_skill.core.types import (
 from mia_skill.core.verdict import Case, Verdict
 from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored, UnitPage
 from retrieval.gate import Draw, Trial
+from trust.canary import RateAlarm
 from trust.evidence import examine
 from trust.panel import JudgeForm, Panel, from_form, judge_brief
 from trust.process import signals
@@ -71,6 +72,7 @@ class Mia:
     models: dict[Role, ChatModel] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     notary: Notary = field(default_factory=Notary)
+    alarm: RateAlarm = field(default_factory=RateAlarm)
 
     # -- memory -----------------------------------------------------------------------------------------------
 
@@ -192,7 +194,9 @@ class Mia:
             plan, usage = await Planner(self.models["planner"]).plan(question, recalled)
         else:
             return Planned(status="brief", recall=recalled, brief=plan_brief(question, recalled))
-        return Planned(status="plan", recall=recalled, plan=plan, warnings=repeats(plan, recalled), usage=usage)
+        return Planned(
+            status="plan", recall=recalled, plan=plan, warnings=warned(question.text, plan, recalled), usage=usage
+        )
 
     def replan_request(
         self, question: Question, plan: str, steps: Sequence[Step], answer: str, *, mark: str
@@ -306,6 +310,8 @@ class Mia:
             verdict = await Panel(self.models["judge"], self.config.trust).judge(case, listener)
         else:
             verdict, brief = examined, judge_brief(case, examined)
+        if odd := self.alarm.saw(verdict.label):
+            await listener(Event(stage="judge", message=odd))
         return Judged(verdict=verdict, brief=brief, receipt=self.notary.issue(case, verdict))
 
     # -- the whole agent --------------------------------------------------------------------------------------

@@ -3,8 +3,18 @@
 from mia_skill.core.types import Plan, Status
 from retrieval.bank import Recall
 from retrieval.echo import repeats_text
+from trust.safety import guard_blocked, unsafe_steps
 
-__all__ = ["repeats"]
+__all__ = ["repeats", "warned"]
+
+
+def warned(question: str, plan: Plan, recall: Recall) -> tuple[str, ...]:
+    """All that speaks against following a plan: what it repeats, and what the safety gate finds in it."""
+    gate = guard_blocked(question)
+    asked = (f"the question is of {gate.risk_level} risk ({', '.join(gate.reasons)})",) if not gate.safe else ()
+    steps = unsafe_steps(plan.steps)
+    found = (f"step {place + 1} may not be taken without the user's word: {why}" for place, why in steps.items())
+    return (*repeats(plan, recall), *asked, *found)
 
 
 def repeats(plan: Plan, recall: Recall) -> tuple[str, ...]:
