@@ -4,23 +4,28 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import RLock
+from typing import Literal
 
-from mia_skill.core.config import ScoreWeights
+from mia_skill.core.config import BlendWeights, ScoreWeights
 from mia_skill.core.errors import EmbedderMismatchError, InputError, UnknownIdError
-from mia_skill.core.types import Feedback, MemoryUnit, Outcome, PlanPair, Status
+from mia_skill.core.types import Feedback, MemoryUnit, Outcome, PlanPair, Status, utc_now
 from retrieval.audit import AuditReport, audit_units, near_duplicates
 from retrieval.bank import BankHealth, Consolidation, Hit, MemoryQuery, PairHit, Progress, Recall, Stored, UnitPage
-from retrieval.index import Shelf
+from retrieval.contest import Asked, contest, pool_of, shown_apart
+from retrieval.index import Bucket, Shelf
 from retrieval.inspect import add_functions, health_of, list_units
 from retrieval.live import LiveIndex, pair_bucket
+from retrieval.postings import shaped
 from retrieval.recall import Ranking, make_hit, nearest, rank, recall_of
 from retrieval.reembed import reembed
-from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, pair_of, unit_of
+from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, masked_rows, pair_of, unit_of
 from retrieval.schema import SCHEMA_VERSION, connect, store_errors, transaction
+from retrieval.shape import features, masked_text
 from retrieval.steward import Steward
 from retrieval.transfer import BrokenLine, ImportReport, adopted, header, pair_line, read_lines, unit_line
 from retrieval.vectors import Embedder, Rows
@@ -44,6 +49,8 @@ class SqliteBank(Steward):
         weights: ScoreWeights,
         merge_similarity: float,
         capacity: int | None = None,
+        blend: BlendWeights | None = None,
+        environment: str = "",
     ) -> None:
         self._path = path
         self._rows = rows
@@ -51,6 +58,8 @@ class SqliteBank(Steward):
         self._weights = weights
         self._merge_similarity = merge_similarity
         self._capacity = capacity
+        self._blend = blend
+        self._environment = environment
         self._live = LiveIndex(embedder.identity)
         self._lock = RLock()
 
@@ -63,6 +72,9 @@ class SqliteBank(Steward):
         weights: ScoreWeights | None = None,
         merge_similarity: float = 0.97,
         capacity: int | None = None,
+        scoring: Literal["paper", "blend"] = "blend",
+        blend: BlendWeights | None = None,
+        environment: str = "",
         for_reembed: bool = False,
         busy_timeout_s: float = 5.0,
     ) -> "SqliteBank":
@@ -74,7 +86,8 @@ class SqliteBank(Steward):
             BankError: see `retrieval.schema.connect`.
         """
         rows = connect(path, busy_timeout_s=busy_timeout_s)
-        bank = cls(path, rows, embedder, weights or ScoreWeights(), merge_similarity, capacity)
+        mixed = (blend or BlendWeights()) if scoring == "blend" else None
+        bank = cls(path, rows, embedder, weights or ScoreWeights(), merge_similarity, capacity, mixed, environment)
         try:
             add_functions(rows)
             if not for_reembed:
@@ -96,17 +109,13 @@ class SqliteBank(Steward):
             # Spares the first user the loading of a model.
             with self._work(write=False) as rows:
                 return settle(rows, query, recall_of(query, (), ((), ())), ())
-        (vectors,) = self._embed([(query.text, query.caption)])
+        (vectors,) = self._embed([(query.text, query.caption)], masked=1)
         with self._work(write=False) as rows:
             shelf = self._followed(rows, "unit")
             self._same_dimension(rows, vectors)
             category = None if query.category is None else shelf.code(query.category)
-            rankings = [
-                rank(shelf.bucket(key), query, k, vectors.question, vectors.caption, self._weights, category)
-                for key, k in asked
-            ]
-            hits = [sound(rows, self._hits(rows, ranking)) for ranking in rankings]
-            rankings, shown, kept_back = together(query, rankings, hits)
+            found = [self._rank(rows, shelf.bucket(key), query, k, vectors, category) for key, k in asked]
+            rankings, shown, kept_back = together(query, [one for one, _ in found], [hits for _, hits in found])
             return settle(rows, query, recall_of(query, rankings, shown), kept_back)
 
     def similar_pairs(
@@ -204,11 +213,11 @@ class SqliteBank(Steward):
 
     def feedback(self, unit_id: str, feedback: Feedback, outcome: Outcome | None = None) -> MemoryUnit:
         with self._work(write=True) as rows:
-            return Writer(rows, self._live).feedback(unit_id, feedback, outcome)
+            return self._pen(rows).feedback(unit_id, feedback, outcome)
 
     def forget(self, unit_ids: Sequence[str]) -> int:
         with self._work(write=True) as rows:
-            count = Writer(rows, self._live).forget(unit_ids)
+            count = self._pen(rows).forget(unit_ids)
         with self._lock, store_errors(self._path):
             # The write-ahead log still holds the text; where a reader keeps it, the next checkpoint clears it.
             self._rows.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -254,7 +263,7 @@ class SqliteBank(Steward):
 
     def _writer(self, rows: sqlite3.Connection) -> Writer:
         self._live.follow(rows)
-        return Writer(rows, self._live)
+        return self._pen(rows)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -274,15 +283,20 @@ class SqliteBank(Steward):
         self._live.follow(rows)
         return self._live.shelf(owner)
 
-    def _embed(self, texts: Sequence[tuple[str, str | None]]) -> "tuple[Vectors, ...]":
-        """Vectors of (question, caption) pairs. Questions are compared with questions: all are of kind "query"."""
+    def _embed(self, texts: Sequence[tuple[str, str | None]], masked: int = 0) -> "tuple[Vectors, ...]":
+        """Vectors of (question, caption) pairs, the first `masked` of them with that of the masked question and its
+        features. Questions are compared with questions: all are of kind "query"."""
         if not texts:
             return ()
         captions = [caption for _, caption in texts if caption is not None]
-        vectors = self._embedder.embed([question for question, _ in texts] + captions, "query")
+        shapes = [features(question).tobytes() for question, _ in texts[:masked]]
+        hidden = [masked_text(question) for question, _ in texts[:masked]] if self._blend is not None else []
+        vectors = self._embedder.embed([question for question, _ in texts] + captions + hidden, "query")
         rest: Iterator[Rows] = iter(vectors[len(texts) :])
+        after: Iterator[Rows] = iter(vectors[len(texts) + len(captions) :])
+        shape: Iterator[bytes] = iter(shapes)
         return tuple(
-            Vectors(vector, None if caption is None else next(rest))
+            Vectors(vector, None if caption is None else next(rest), next(after, None), next(shape, None))
             for vector, (_, caption) in zip(vectors[: len(texts)], texts, strict=True)
         )
 
@@ -293,6 +307,28 @@ class SqliteBank(Steward):
                 f"the stored vectors have {stored} dimensions, the embedder now gives {len(vectors.question)}: "
                 "the model behind it was changed; run `mia memory reembed`, or bring the old one back"
             )
+
+    def _rank(
+        self,
+        rows: sqlite3.Connection,
+        bucket: Bucket | None,
+        query: MemoryQuery,
+        k: int,
+        asked: Vectors,
+        category: int | None,
+    ) -> "tuple[Ranking, tuple[Hit, ...]]":
+        """The best of one bucket, by the paper's score or by the blend."""
+        if self._blend is None:
+            ranking = rank(bucket, query, k, asked.question, asked.caption, self._weights, category)
+            return ranking, sound(rows, self._hits(rows, ranking))
+        question = Asked(asked.question, asked.caption, asked.masked, shaped(asked.shape))
+        given = (self._weights, self._blend, category, partial(masked_rows, rows), utc_now(), self._environment)
+        pool = pool_of(bucket, query, question, *given) if bucket is not None and k else None
+        ranking = contest(pool, query, self._blend, k)
+        return shown_apart(ranking, sound(rows, self._hits(rows, ranking)), k, self._blend)
+
+    def _pen(self, rows: sqlite3.Connection) -> Writer:
+        return Writer(rows, self._live, self._blend, self._environment)
 
     def _hits(self, rows: sqlite3.Connection, ranking: Ranking) -> "tuple[Hit, ...]":
         statement = f"SELECT {UNIT_COLUMNS} FROM units u WHERE seq = ?"
@@ -309,11 +345,11 @@ class SqliteBank(Steward):
         texts = [(unit.question, unit.caption) for unit in c.units] + [
             (pair.question, pair.caption) for pair in c.pairs
         ]
-        vectors = self._embed(texts)
+        vectors = self._embed(texts, masked=len(c.units))
         unit_vectors, pair_vectors = vectors[: len(c.units)], vectors[len(c.units) :]
         with self._work(write=True) as rows:
             self._live.follow(rows)
-            writer = Writer(rows, self._live)
+            writer = self._pen(rows)
             if vectors:
                 self._same_dimension(rows, vectors[0])
                 writer.claim(self._embedder.identity, len(vectors[0].question))
@@ -323,7 +359,7 @@ class SqliteBank(Steward):
             )
             alike = None if restored else self._merge_similarity
             pair_ids = tuple(writer.pair(pair, one, alike) for pair, one in zip(c.pairs, pair_vectors, strict=True))
-            credit = writer.credits(c.credits)
+            credit = writer.credits(c.credits, c.trials)
             writer.trials(c.trials)
             writer.fit(c.units, self._capacity)
         return kept, pair_ids, credit

@@ -93,6 +93,7 @@ class Mia:
             "k_success": memory.k_success,
             "k_failure": memory.k_failure,
             "min_similarity": memory.min_similarity,
+            "min_relevance": memory.min_relevance,
             "max_tokens": memory.max_tokens,
             "task": question.id,
             "about": question.category,
