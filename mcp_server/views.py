@@ -69,6 +69,7 @@ class RecalledMemory(View):
     workflow: str
     score: float
     similarity: float
+    why: str = ""
     quarantined: bool = False
 
 
@@ -322,6 +323,7 @@ def recalled_memory(hit: "Hit") -> RecalledMemory:
         workflow=unit.workflow,
         score=hit.score,
         similarity=hit.similarity,
+        why=hit.why,
         quarantined=unit.status is Status.QUARANTINED,
     )
 

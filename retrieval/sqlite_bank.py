@@ -1,7 +1,6 @@
 """The memory bank on SQLite: rows are the truth, the FAISS index in memory follows them."""
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,9 +13,10 @@ from typing import Literal
 from mia_skill.core.config import BlendWeights, ScoreWeights
 from mia_skill.core.errors import EmbedderMismatchError, InputError, UnknownIdError
 from mia_skill.core.types import Feedback, MemoryUnit, Outcome, PlanPair, Status, utc_now
-from retrieval.audit import AuditReport, audit_units, near_duplicates
+from retrieval.audit import AuditReport, audit_units, twins_of
 from retrieval.bank import BankHealth, Consolidation, Hit, MemoryQuery, PairHit, Progress, Recall, Stored, UnitPage
 from retrieval.contest import Asked, contest, pool_of, shown_apart
+from retrieval.gate import Trial
 from retrieval.index import Bucket, Shelf
 from retrieval.inspect import add_functions, health_of, list_units
 from retrieval.live import LiveIndex, pair_bucket
@@ -25,12 +25,12 @@ from retrieval.recall import Ranking, make_hit, nearest, rank, recall_of
 from retrieval.reembed import reembed
 from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, masked_rows, pair_of, unit_of
 from retrieval.schema import SCHEMA_VERSION, connect, store_errors, transaction
-from retrieval.shape import features, masked_text
 from retrieval.steward import Steward
-from retrieval.transfer import BrokenLine, ImportReport, adopted, header, pair_line, read_lines, unit_line
-from retrieval.vectors import Embedder, Rows
+from retrieval.transfer import BrokenLine, ImportReport, adopted, header, pair_line, read_lines, trial_line, unit_line
+from retrieval.trials import all_trials
+from retrieval.vectors import Embedder
 from retrieval.withhold import asked_buckets, settle, sound, together
-from retrieval.writer import Kept, Vectors, Writer
+from retrieval.writer import Kept, Vectors, Writer, vectors_of
 
 __all__ = ["SqliteBank"]
 
@@ -183,6 +183,8 @@ class SqliteBank(Steward):
                     yield unit_line(unit_of(row))
                 for row in rows.execute(f"SELECT {PAIR_COLUMNS} FROM pairs p ORDER BY seq"):
                     yield pair_line(pair_of(row))
+                for trial in all_trials(rows):
+                    yield trial_line(trial)
         finally:
             rows.close()
 
@@ -193,7 +195,7 @@ class SqliteBank(Steward):
                 row["seq"]: unit_of(row) for row in rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u ORDER BY seq")
             }
             groups = [(bucket.columns["seq"].tolist(), bucket.questions()) for _, bucket in shelf.buckets()]
-        return audit_units(by_seq.values(), self._duplicates(by_seq, groups))
+        return audit_units(by_seq.values(), twins_of(by_seq, groups, self._merge_similarity))
 
     def health(self) -> BankHealth:
         with self._lock:
@@ -284,21 +286,7 @@ class SqliteBank(Steward):
         return self._live.shelf(owner)
 
     def _embed(self, texts: Sequence[tuple[str, str | None]], masked: int = 0) -> "tuple[Vectors, ...]":
-        """Vectors of (question, caption) pairs, the first `masked` of them with that of the masked question and its
-        features. Questions are compared with questions: all are of kind "query"."""
-        if not texts:
-            return ()
-        captions = [caption for _, caption in texts if caption is not None]
-        shapes = [features(question).tobytes() for question, _ in texts[:masked]]
-        hidden = [masked_text(question) for question, _ in texts[:masked]] if self._blend is not None else []
-        vectors = self._embedder.embed([question for question, _ in texts] + captions + hidden, "query")
-        rest: Iterator[Rows] = iter(vectors[len(texts) :])
-        after: Iterator[Rows] = iter(vectors[len(texts) + len(captions) :])
-        shape: Iterator[bytes] = iter(shapes)
-        return tuple(
-            Vectors(vector, None if caption is None else next(rest), next(after, None), next(shape, None))
-            for vector, (_, caption) in zip(vectors[: len(texts)], texts, strict=True)
-        )
+        return vectors_of(self._embedder, texts, masked, blended=self._blend is not None)
 
     def _same_dimension(self, rows: sqlite3.Connection, vectors: Vectors) -> None:
         (stored,) = _one(rows, "SELECT dimension FROM state")
@@ -359,8 +347,8 @@ class SqliteBank(Steward):
             )
             alike = None if restored else self._merge_similarity
             pair_ids = tuple(writer.pair(pair, one, alike) for pair, one in zip(c.pairs, pair_vectors, strict=True))
-            credit = writer.credits(c.credits, c.trials)
-            writer.trials(c.trials)
+            credit = writer.credits(c.credits, () if restored else c.trials)
+            writer.trials(c.trials, restored=restored)
             writer.fit(c.units, self._capacity)
         return kept, pair_ids, credit
 
@@ -389,28 +377,18 @@ class SqliteBank(Steward):
                 bank.close()
         return report.model_copy(update={"dry_run": True})
 
-    def _duplicates(
-        self, by_seq: dict[int, MemoryUnit], groups: "Sequence[tuple[Sequence[int], Rows]]"
-    ) -> "Sequence[Sequence[str]]":
-        found = []
-        for seqs, questions_ND in groups:
-            # Questions about different pictures are different questions.
-            by_caption: dict[str | None, list[int]] = defaultdict(list)
-            for position, seq in enumerate(seqs):
-                by_caption[by_seq[seq].caption].append(position)
-            for positions in by_caption.values():
-                for twins in near_duplicates(questions_ND[positions], self._merge_similarity):
-                    found.append([by_seq[seqs[positions[twin]]].id for twin in twins])
-        return found
-
 
 def _one(rows: sqlite3.Connection, statement: str, *given: object) -> sqlite3.Row:
     row: sqlite3.Row = rows.execute(statement, given).fetchone()
     return row
 
 
-def _arriving(batch: Sequence[MemoryUnit | PlanPair], *, restore: bool, namespace: str | None) -> Consolidation:
+def _arriving(batch: Sequence[MemoryUnit | PlanPair | Trial], *, restore: bool, namespace: str | None) -> Consolidation:
     moved = {} if namespace is None else {"namespace": namespace}
     units = [one.model_copy(update=moved) for one in batch if isinstance(one, MemoryUnit)]
     pairs = [one.model_copy(update=moved) for one in batch if isinstance(one, PlanPair)]
-    return Consolidation(units=tuple(units if restore else map(adopted, units)), pairs=tuple(pairs))
+    # Outcomes are evidence of this bank's own use: only one's own export brings them back.
+    trials = [one for one in batch if isinstance(one, Trial)] if restore and namespace is None else []
+    return Consolidation(
+        units=tuple(units if restore else map(adopted, units)), pairs=tuple(pairs), trials=tuple(trials)
+    )

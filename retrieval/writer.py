@@ -1,7 +1,7 @@
 """Writes of one open transaction: units that merge or are new, pairs, credit, feedback, deletions."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,11 +30,12 @@ from retrieval.rows import (
     unit_of,
     update_unit,
 )
-from retrieval.trials import record
+from retrieval.shape import features, masked_text
+from retrieval.trials import known, record
 from retrieval.value import Evidence, credited
-from retrieval.vectors import Rows
+from retrieval.vectors import Embedder, Rows
 
-__all__ = ["Kept", "Vectors", "Writer"]
+__all__ = ["Kept", "Vectors", "Writer", "vectors_of"]
 
 SEEN = "seen_uses, seen_wins, seen_at, seen_in"
 SLACK = 20
@@ -49,6 +50,25 @@ class Vectors(NamedTuple):
     masked: Rows | None = None
     shape: bytes | None = None
     """Features of the masked question."""
+
+
+def vectors_of(
+    embedder: Embedder, texts: Sequence[tuple[str, str | None]], masked: int, *, blended: bool
+) -> tuple[Vectors, ...]:
+    """Vectors of (question, caption) pairs; the first `masked` of them with the features of the masked question and,
+    if `blended`, its vector. Questions are compared with questions: all are of kind "query"."""
+    if not texts:
+        return ()
+    captions = [caption for _, caption in texts if caption is not None]
+    hidden = [masked_text(question) for question, _ in texts[:masked]] if blended else []
+    vectors = embedder.embed([question for question, _ in texts] + captions + hidden, "query")
+    shape = iter([features(question).tobytes() for question, _ in texts[:masked]])
+    rest: Iterator[Rows] = iter(vectors[len(texts) :])
+    after: Iterator[Rows] = iter(vectors[len(texts) + len(captions) :])
+    return tuple(
+        Vectors(vector, None if caption is None else next(rest), next(after, None), next(shape, None))
+        for vector, (_, caption) in zip(vectors[: len(texts)], texts, strict=True)
+    )
 
 
 class Kept(NamedTuple):
@@ -102,9 +122,14 @@ class Writer:
         append_unit(self._rows, "store", unit, f"{unit.status}; judged by {unit.provenance.judged_by}")
         return Kept(unit.id, merged=False, known=False)
 
-    def trials(self, given: Iterable[Trial]) -> None:
-        """Keep outcomes of both arms, and draw the consequences: promotion, withholding, release."""
+    def trials(self, given: Iterable[Trial], *, restored: bool = False) -> None:
+        """Keep outcomes of both arms, and draw the consequences: promotion, withholding, release. Those of one's own
+        export are counted as they were; their consequences are in the units."""
         for trial in given:
+            if restored:
+                if not known(self._rows, trial):
+                    record(self._rows, trial, self.change)
+                continue
             moved = record(self._rows, trial, self.change)
             reconsider(self._rows, moved, self.change)
             back(self._rows, trial, self.change)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from mia_skill.agents.draws import Draws
 from mia_skill.agents.episode import Crew, Episode, run_episode
 from mia_skill.agents.executor import Executor
 from mia_skill.agents.forms import PlanForm, ReplanForm
@@ -71,6 +72,11 @@ class Mia:
     models: dict[Role, ChatModel] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
 
+    @property
+    def draws(self) -> Draws:
+        """What the gate drew, over restarts too."""
+        return Draws(self.bank, self.ledger)
+
     # -- memory -----------------------------------------------------------------------------------------------
 
     async def recall(self, question: Question, *, namespace: str | None = None, **limits: object) -> Recall:
@@ -79,7 +85,7 @@ class Mia:
         recall = await self.manager.recall(query)
         self.ledger.show(question.text, (hit.unit.id for hit in recall.hits), namespace=query.namespace)
         if recall.draw is not None:
-            self.ledger.drew(question.text, recall.draw, namespace=query.namespace)
+            await self.draws.keep(question.text, recall.draw, namespace=query.namespace)
         return recall
 
     def query(self, question: Question, *, namespace: str | None = None, **limits: object) -> MemoryQuery:
@@ -105,16 +111,17 @@ class Mia:
     async def store(self, run: Run, *, listener: Listener = silent) -> Stored:
         """Keep one finished run: compress, consolidate and credit the units shown, in one transaction."""
         seen = self.ledger.shown(run.question.text, namespace=run.namespace)
+        draw = run.draw or await self.draws.take(run.question.text, namespace=run.namespace)
         told = {
-            "memory_ids": run.memory_ids or seen,
+            "memory_ids": run.memory_ids or seen or (draw.shown if draw else ()),
             # Whoever leaves out what was shown cannot hide that the run was made in its sight.
             "seen": tuple(dict.fromkeys((*run.seen, *seen))),
-            "draw": run.draw or self.ledger.take_draw(run.question.text, namespace=run.namespace),
+            "draw": draw,
         }
         run = run.model_copy(update=told)
         stored = await self.manager.consolidate((run,), listener=listener)
         if run.outcome is None and run.draw is not None:
-            self.ledger.wait(stored.unit_ids, run.draw)
+            await self.draws.wait(stored.unit_ids, run.draw)
         return stored
 
     async def add(self, unit: MemoryUnit) -> Stored:
@@ -126,7 +133,7 @@ class Mia:
         outcome = Outcome.CORRECT if good else Outcome.INCORRECT
         spoken = Feedback(good=good, note=note)
         unit = await anyio.to_thread.run_sync(partial(self.bank.feedback, unit_id, spoken, outcome))
-        draw = self.ledger.take_waiting(unit_id)
+        draw = await self.draws.take_waiting(unit_id)
         if draw is not None:
             change = Consolidation(
                 credits=tuple(Credit(unit_id=one, won=good) for one in draw.shown),
