@@ -81,12 +81,14 @@ def pool_of(
 ) -> Pool | None:
     """The candidates of a bucket in memory; None where it has no unit of the category."""
     columns = bucket.columns
-    able = np.arange(len(bucket)) if category is None else np.flatnonzero(columns["category"] == category)
+    dense_M = similarities(bucket, asked.question_D, asked.caption_D, weights)
+    lexical_M, seq_M = bucket.lexical_shares(asked.shape), columns["seq"]
+    able = np.arange(len(bucket))
+    if category is not None:
+        able = np.flatnonzero(columns["category"] == category)
+        dense_M, lexical_M, seq_M = dense_M[able], lexical_M[able], seq_M[able]
     if not len(able):
         return None
-    dense_M = similarities(bucket, asked.question_D, asked.caption_D, weights)[able]
-    lexical_M = bucket.lexical_shares(asked.shape)[able]
-    seq_M = columns["seq"][able]
     chosen = np.union1d(candidates(dense_M, seq_M, DEPTH), candidates(lexical_M, seq_M, DEPTH))
     at_E = able[chosen]
     left_N = faded(now.timestamp() - columns["seen_at"], blend.half_life_days)
@@ -116,8 +118,10 @@ def contest(pool: Pool | None, query: MemoryQuery, blend: BlendWeights, k: int) 
     relevance_E = relevance(pool.signals, blend)
     scores_E = relevance_E + blend.value * (pool.worth_E - pool.base)
     order = np.lexsort((pool.seq_E, -relevance_E, -scores_E))
-    best = []
+    best: list[Ranked] = []
     for at in order.tolist():
+        if len(best) == SPARE * k:
+            break
         score = float(scores_E[at])
         enough = query.min_score is None or score >= query.min_score
         if relevance_E[at] < query.min_relevance - ROUNDING or not enough:
@@ -134,7 +138,7 @@ def contest(pool: Pool | None, query: MemoryQuery, blend: BlendWeights, k: int) 
         uses, wins = int(pool.uses_E[at]), int(pool.wins_E[at])
         best.append(Ranked(int(pool.seq_E[at]), score, float(pool.signals.dense_E[at]), uses, wins, explained))
     top = float(relevance_E.max())
-    return Ranking(tuple(best[: SPARE * k]), pool.considered, top, query.min_relevance, "relevance")
+    return Ranking(tuple(best), pool.considered, top, query.min_relevance, "relevance")
 
 
 def shown_apart(ranking: Ranking, hits: Sequence[Hit], k: int, blend: BlendWeights) -> tuple[Ranking, tuple[Hit, ...]]:

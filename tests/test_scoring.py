@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mia_skill.core.config import BlendWeights, ScoreWeights
 from mia_skill.core.types import Credit, MemoryUnit, Outcome
 from retrieval.bank import Consolidation, MemoryQuery
-from retrieval.blend import Signals, diverse, relevance
+from retrieval.blend import Signals, candidates, diverse, relevance
 from retrieval.contest import Pool, contest
 from retrieval.embed import HashEmbedder
 from retrieval.gate import Arm, Draw, Trial
@@ -183,6 +183,16 @@ def test_the_papers_score_is_its_formula(rows):
     scaled = (sims - sims.min()) / (sims.max() - sims.min() + 1e-8)
     expected = 0.7 * scaled + 0.3 * wins / (uses + 1) + 0.3 / (uses + 1)
     np.testing.assert_allclose(paper_scores(sims, wins, uses, ScoreWeights()), expected, atol=1e-9, rtol=0)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 100), st.sampled_from([2, 30, 10**6]))
+@settings(max_examples=30, deadline=None)
+def test_the_candidates_of_a_large_bucket_are_the_best_and_among_equals_the_oldest(seed, count, levels):
+    random = np.random.default_rng(seed)
+    scores = (random.integers(-levels, levels + 1, size=5000) / levels).astype(np.float32)
+    seqs = random.permutation(5000)
+    expected = np.lexsort((seqs, -scores))[:count]
+    assert set(candidates(scores, seqs, count).tolist()) == set(expected.tolist())
 
 
 def test_a_question_with_other_names_recalls_the_procedure_and_says_why(bank):
