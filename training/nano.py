@@ -48,7 +48,7 @@ class Options:
     cold_batch: int = 32
     cold_target: float = 0.35
     """The cold start stops at this share of right answers, so that there is something left to learn."""
-    cold_lr: float = 3e-5
+    cold_lr: float = 2e-5
     lr: float = 1e-5
     questions: int = 32
     rollouts: int = 8
@@ -56,7 +56,9 @@ class Options:
     steps: int = 1000
     """At most, in each stage; time usually ends it first."""
     test: int = 300
-    probe: int = 48
+    probe: int = 64
+    probe_every: int = 2
+    """Cold-start steps between looks: the form is learnt within a handful of steps, so look often."""
     context: int = 2048
     seed: int = 0
     lora_rank: int = 0
@@ -171,7 +173,7 @@ class Nano:
         for step in range(options.cold_steps):
             stats = learner.imitate(rng.sample(talks, min(options.cold_batch, len(talks))))
             line: dict[str, Any] = {"step": step, **asdict(stats)}
-            if step % 6 == 5 or step == options.cold_steps - 1:
+            if step % options.probe_every == options.probe_every - 1 or step == options.cold_steps - 1:
                 probe = await self.play_all("planner", train[: options.probe], learner, learner)
                 line["right"] = share(probe)
                 line["plans"] = sum(one.episode is not None for one in probe) / len(probe)
