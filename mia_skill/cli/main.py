@@ -13,6 +13,7 @@ from mia_skill.cli.install import install
 from mia_skill.cli.manifest import bundle, manifest
 from mia_skill.cli.memory import memory
 from mia_skill.cli.serve import demo, serve, world
+from mia_skill.cli.train import train
 
 __all__ = ["main"]
 
@@ -33,5 +34,5 @@ def main(ctx: click.Context, file: Path | None, home: Path | None, pairs: tuple[
     ctx.obj = Settings(file=file, home=home, pairs=pairs)
 
 
-for command in (serve, ask, judge, memory, corpus, doctor, install, manifest, bundle, demo, world):
+for command in (serve, ask, judge, memory, corpus, doctor, install, manifest, bundle, demo, world, train):
     main.add_command(command)
