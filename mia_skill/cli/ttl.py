@@ -97,8 +97,8 @@ async def play_world(way: str, seed: int, count: int, size: int, batch: int, wid
 
     class Solver(WorldStudent):
         async def attempt(self, question: Question, plan: Plan) -> Attempt:
-            run = await self.trajectory(question, plan)
-            return Attempt(plan=plan, trajectory=run, first_answer=run.answer)
+            run, first, replanned = await self.solve(question, plan)
+            return Attempt(plan=plan, trajectory=run, first_answer=first, replanned=replanned)
 
     with tempfile.TemporaryDirectory(prefix="mia-ttl-") as folder:
         made.write(Path(folder) / "world")

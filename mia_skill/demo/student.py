@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 
+import anyio.to_thread
+
 from mia_skill.core.types import Passage, Plan, Question, Step, StopReason, Trajectory
+from mia_skill.core.verdict import Case, Label
 from mia_skill.demo.agent import Explorer, Work, follow
 from mia_skill.demo.host import EXPLORE, same_shape
 from retrieval.bank import Recall
 from retrieval.search import SearchEngine
+from trust.evidence import examine
 
 __all__ = ["WorldStudent"]
 
@@ -29,8 +33,9 @@ class WorldStudent:
         made += [(*EXPLORE, f"search at most {count} times") for count in reversed(BUDGETS)]
         return tuple(Plan(steps=steps, memory_ids=shown, brain="memory") for steps in made[:n])
 
-    async def trajectory(self, question: Question, plan: Plan) -> Trajectory:
-        """Carry one plan out. A remembered workflow that breaks off has no answer; what it read stays."""
+    async def solve(self, question: Question, plan: Plan) -> tuple[Trajectory, str, bool]:
+        """Carry one plan out: the run, the answer before the one replan, and whether there was one. A remembered way
+        is left for exploring when what was read does not bear its answer out."""
         read: dict[str, tuple[Passage, ...]] = {}
 
         async def search(query: str) -> tuple[Passage, ...]:
@@ -40,10 +45,21 @@ class WorldStudent:
         exploring = plan.steps[: len(EXPLORE)] == tuple(EXPLORE)
         limit = int(plan.steps[-1].split()[-2]) if exploring else BUDGETS[-1]
         work = Work(question=question.text, search=search, limit=limit)
-        if exploring:
-            await Explorer(work).run()
-        else:
+        first, replanned = "", False
+        if not exploring:
             await follow(work, [list(plan.steps)])
-        steps = tuple(Step(query=one.query, thought=one.thought, passages=read[one.query]) for one in work.notes)
+            first = work.answer
+            case = Case(question=question.text, answer=first, steps=steps_of(work, read))
+            label = (await anyio.to_thread.run_sync(examine, case)).label
+            replanned = label in (Label.INCORRECT, Label.NOT_ATTEMPTED)
+        if exploring or replanned:
+            work.answer, work.limit = "", len(work.notes) + limit
+            await Explorer(work).run()
         stop = StopReason.ANSWERED if work.answer else StopReason.GAVE_UP
-        return Trajectory(steps=steps, answer=work.answer, stop=stop)
+        run = Trajectory(steps=steps_of(work, read), answer=work.answer, stop=stop)
+        return run, first if replanned else work.answer, replanned
+
+
+def steps_of(work: Work, read: dict[str, tuple[Passage, ...]]) -> tuple[Step, ...]:
+    """The searches so far."""
+    return tuple(Step(query=one.query, thought=one.thought, passages=read[one.query]) for one in work.notes)
