@@ -12,6 +12,8 @@ from mia_skill.cli.doctor import doctor
 from mia_skill.cli.install import install
 from mia_skill.cli.manifest import bundle, manifest
 from mia_skill.cli.memory import memory
+from mia_skill.cli.models import models
+from mia_skill.cli.rest import stream
 from mia_skill.cli.serve import demo, serve, world
 from mia_skill.cli.train import train
 
@@ -34,5 +36,20 @@ def main(ctx: click.Context, file: Path | None, home: Path | None, pairs: tuple[
     ctx.obj = Settings(file=file, home=home, pairs=pairs)
 
 
-for command in (serve, ask, judge, memory, corpus, doctor, install, manifest, bundle, demo, world, train):
+for command in (
+    serve,
+    ask,
+    judge,
+    memory,
+    corpus,
+    doctor,
+    install,
+    manifest,
+    bundle,
+    demo,
+    world,
+    train,
+    stream,
+    models,
+):
     main.add_command(command)
