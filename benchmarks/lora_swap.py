@@ -91,9 +91,7 @@ async def measure(url: str, model: Path, swaps: int, requests: int) -> None:
         print(
             f"update to first answer: median {statistics.median(alone):.2f} s, max {max(alone):.2f} s ({swaps} swaps)"
         )
-        print(
-            f"requests/s at rest {still:.2f}, while swapping without a pause {moving:.2f} ({len(seconds) - swaps} swaps)"
-        )
+        print(f"requests/s at rest {still:.2f}, while swapping on and on {moving:.2f} ({len(seconds) - swaps} swaps)")
         print(f"different answers of the versions: {len(texts)}")
 
 

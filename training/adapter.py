@@ -83,7 +83,7 @@ class AdapterSwap:
         mark = hashlib.sha256(namespace.encode()).hexdigest()[:8]
         name = f"{SAFE.sub('-', namespace)[:32]}-{mark}-v{version}"
         async with self._lock:
-            await self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": os.path.abspath(folder)})
+            await self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": located(folder)})
             old = self.before.get(namespace)
             self.before[namespace], self.current[namespace] = self.model(namespace), name
             if old not in (None, self.base):
@@ -96,3 +96,8 @@ class AdapterSwap:
         if answer.status_code != httpx.codes.OK:
             hint = "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
             raise ModelReplyError(f"{path}: status {answer.status_code}; {hint}", raw=answer.text[:500])
+
+
+def located(folder: Path) -> str:
+    """Where the server finds it, whatever its own working folder."""
+    return os.path.abspath(folder)
