@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from mcp_server.rest_executor import executor_service
 from mcp_server.rest_planner import planner_service
 from mcp_server.rest_ttl import ttl_service
 from mia_skill.agents.mia import Mia
+from mia_skill.cli.main import main
 from mia_skill.core.chat import ScriptedChat
 from mia_skill.core.json_service import JsonService
 from mia_skill.core.types import Passage
@@ -144,3 +146,11 @@ async def test_the_test_time_service_buffers_picks_without_judgements_and_consol
         assert (await http.post("/streaming/register_images", json=images)).json()["registered"] == 1
         assert (await http.get("/streaming/health")).json() == {"status": "ok", "buffered": 0, "images": 1}
     assert (await mia.units()).total == 2
+
+
+@pytest.mark.parametrize("command", [["serve", "--rest", "planner"], ["stream", "serve"]])
+def test_tokens_that_are_bound_to_namespaces_do_not_open_services_that_know_none(command: list[str]) -> None:
+    clients = 'server.clients=[{"name": "ann", "token": "0123456789abcdef", "namespaces": ["ann"]}]'
+    done = CliRunner().invoke(main, ["--set", clients, *command])
+    assert done.exit_code == 1
+    assert "use server.token" in done.output

@@ -33,6 +33,7 @@ def serve_rest(config: MiaConfig, kind: str) -> None:
     from mia_skill.app import build
 
     refuse_open_door(config.server)
+    refuse_bounded_tokens(config)
     made: dict[str, Callable[[Mia, Collection[str]], JsonService]] = {
         "planner": planner_service,
         "executor": executor_service,
@@ -46,6 +47,19 @@ def serve_rest(config: MiaConfig, kind: str) -> None:
             await run_app(bearer(service, config.server), config.server, service.title, "")
 
     anyio.run(serve_it)
+
+
+def refuse_bounded_tokens(config: MiaConfig) -> None:
+    """These services know no scopes and no namespaces, so a token that is bound to some would open everything.
+
+    Raises:
+        ConfigError: such tokens are configured.
+    """
+    if config.server.clients or config.server.oauth is not None:
+        raise ConfigError(
+            "server.clients and server.oauth bind tokens to scopes and namespaces, which the published services do "
+            "not know: use server.token for them"
+        )
 
 
 @click.group()
@@ -85,6 +99,7 @@ def serve(
     extra = (*settings.pairs, f"server.port={port}", *([f"server.host={host}"] if host else []))
     config = Settings(settings.file, settings.home, extra).load()
     refuse_open_door(config.server)
+    refuse_bounded_tokens(config)
     judge: Reward = same_text
     if reward is not None:
         judge = url_reward(reward) if reward.startswith(("http://", "https://")) else file_reward(Path(reward))
