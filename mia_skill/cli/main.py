@@ -9,6 +9,7 @@ from mia_skill.cli.ask import ask, judge
 from mia_skill.cli.console import Group, Settings
 from mia_skill.cli.corpus import corpus
 from mia_skill.cli.doctor import doctor
+from mia_skill.cli.evaluate import evaluate, trace
 from mia_skill.cli.install import install
 from mia_skill.cli.manifest import bundle, manifest
 from mia_skill.cli.memory import memory
@@ -33,5 +34,5 @@ def main(ctx: click.Context, file: Path | None, home: Path | None, pairs: tuple[
     ctx.obj = Settings(file=file, home=home, pairs=pairs)
 
 
-for command in (serve, ask, judge, memory, corpus, doctor, install, manifest, bundle, demo, world):
+for command in (serve, ask, judge, memory, corpus, doctor, install, manifest, bundle, demo, world, evaluate, trace):
     main.add_command(command)
