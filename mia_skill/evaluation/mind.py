@@ -13,7 +13,7 @@ from mia_skill.agents.explorer import Explorer, Work, follow
 from mia_skill.agents.mia import Mia
 from mia_skill.agents.planner import Planner
 from mia_skill.agents.quote import quote_run
-from mia_skill.agents.reader import same_shape
+from mia_skill.agents.reader import comparison, same_shape
 from mia_skill.agents.workflow import compress, workflow_text
 from mia_skill.core.budget import Meter
 from mia_skill.core.chat import Message, asked_schema, parse_form
@@ -144,7 +144,8 @@ class RuleMind:
         most = min(self.searches, limits.searches)
         text = task.question.text
         work = Work(question=text, search=self._search, limit=most)
-        fitting = [list(one.steps) for one in advice.procedures if same_shape(text, one.question)]
+        straight = comparison(text) is None and work.kind != "yesno"  # a procedure is one chain: it compares nothing
+        fitting = [list(one.steps) for one in advice.procedures if straight and same_shape(text, one.question)]
         followed = bool(fitting) and await follow(work, fitting)
         if not followed:
             await Explorer(work).run()

@@ -37,19 +37,15 @@ def world_tasks(world: World, questions: Sequence[WorldQuestion] | None = None) 
 
 
 def world_stream(world: World, count: int, seed: int) -> tuple[WorldQuestion, ...]:
-    """Questions in which shapes recur, as tasks do in an agent's life: shapes drawn by `seed`, mixed."""
+    """Questions in which shapes recur, as tasks do in an agent's life: shapes drawn by `seed`, in turn."""
     shapes: dict[str, list[WorldQuestion]] = {}
     for one in world.questions:
         shapes.setdefault(one.shape, []).append(one)
     often = sorted(shape for shape, group in shapes.items() if len(group) >= RECUR)
     random = Random(f"world stream {seed}")
-    random.shuffle(often)
-    taken: list[WorldQuestion] = []
-    for shape in often:
-        taken += shapes[shape]
-        if len(taken) >= count:
-            break
-    random.shuffle(taken)
+    drawn = random.sample(often, min(len(often), max(2, count // RECUR)))
+    rounds = max((len(shapes[shape]) for shape in drawn), default=0)
+    taken = [shapes[shape][turn] for turn in range(rounds) for shape in drawn if turn < len(shapes[shape])]
     return tuple(taken[:count])
 
 
