@@ -347,8 +347,8 @@ class Mia:
                 f"`ask` needs a model for {' and '.join(missing)}: set models.default.base_url and "
                 "models.default.model (MIA_MODELS__DEFAULT__BASE_URL, MIA_MODELS__DEFAULT__MODEL)"
             )
-        question, spent = await self._captioned(question, image)
-        finder, tools = self.sources.pick("auto"), self._tools(question, image)
+        question, spent = await self.captioned(question, image)
+        finder, tools = self.sources.pick("auto"), self.tools_for(question, image)
         crew = Crew(
             manager=self.manager,
             planner=Planner(self.models["planner"]),
@@ -364,7 +364,7 @@ class Mia:
             await self.store(run, receipt=receipt, listener=listener)
         return episode
 
-    async def _captioned(self, question: Question, image: "ImageQuery | None") -> tuple[Question, Usage]:
+    async def captioned(self, question: Question, image: "ImageQuery | None") -> tuple[Question, Usage]:
         """The question with what its image shows."""
         if image is None:
             return question, Usage()
@@ -373,7 +373,7 @@ class Mia:
             caption, usage = await self.manager.caption(image.picture)
         return question.model_copy(update={"caption": caption, "modality": Modality.IMAGE}), usage
 
-    def _tools(self, question: Question, image: "ImageQuery | None") -> tuple[AgentTool, ...]:
+    def tools_for(self, question: Question, image: "ImageQuery | None") -> tuple[AgentTool, ...]:
         """What the Executor of one episode may call besides `search`."""
         used = Ledger()  # once per episode: an episode has its own count, whatever was asked before
 

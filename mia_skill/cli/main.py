@@ -9,6 +9,7 @@ from mia_skill.cli.ask import ask
 from mia_skill.cli.console import Group, Settings
 from mia_skill.cli.corpus import corpus
 from mia_skill.cli.doctor import doctor
+from mia_skill.cli.evaluate import evaluate, trace
 from mia_skill.cli.guard import guard, judge_plan
 from mia_skill.cli.install import install
 from mia_skill.cli.judge import judge
@@ -55,5 +56,7 @@ for command in (
     train,
     stream,
     models,
+    evaluate,
+    trace,
 ):
     main.add_command(command)
