@@ -34,18 +34,7 @@ from mia_skill.core.chat import ChatModel, Message
 from mia_skill.core.config import MiaConfig, Role
 from mia_skill.core.errors import ConfigError, InputError, MiaError
 from mia_skill.core.events import Event, Listener, silent
-from mia_skill.core.types import (
-    Credit,
-    Feedback,
-    MemoryUnit,
-    Modality,
-    Outcome,
-    Passage,
-    Plan,
-    Question,
-    Step,
-    Usage,
-)
+from mia_skill.core.types import Credit, Feedback, MemoryUnit, Modality, Outcome, Passage, Plan, Question, Step, Usage
 from mia_skill.core.verdict import Case, Verdict
 from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored, UnitPage
 from retrieval.gate import Trial
