@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import anyio.to_thread
 
+from mia_skill.agents.explorer import Explorer, Work, follow
 from mia_skill.agents.reader import same_shape
 from mia_skill.core.types import Passage, Plan, Question, Step, StopReason, Trajectory
 from mia_skill.core.verdict import Case, Label
-from mia_skill.demo.agent import Explorer, Work, follow
 from mia_skill.demo.host import EXPLORE
 from retrieval.bank import Recall
 from retrieval.search import SearchEngine
