@@ -23,7 +23,7 @@ from retrieval.vectors import Rows
 __all__ = ["Asked", "Pool", "contest", "pool_of", "shown_apart", "worth"]
 
 DEPTH = 64
-"""Candidates each of the two searches brings; of 812 web tasks none is lost by it (docs/lab_notes.md)."""
+"""Candidates each of the two searches brings; what a smaller or larger number costs was not measured."""
 SPARE = 4
 """Times k that are ranked before the ones that show differ are chosen."""
 

@@ -1,7 +1,7 @@
 """An inverted index over the shapes of one bucket's questions: BM25 as a share of the best that is possible.
 
-In memory beside the vectors, from features that are stored with the rows; several times faster than SQLite's FTS5 over
-the same tokens, which scores every match in its virtual machine (docs/lab_notes.md).
+In memory beside the vectors, from features that are stored with the rows (docs/decisions.md says why not FTS5; its
+speed was not compared).
 """
 
 from collections.abc import Sequence
