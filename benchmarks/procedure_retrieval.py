@@ -9,8 +9,8 @@ and the floor were chosen on the tuning half, the table shows the other. Bracket
 procedures, which are what is sampled, not tasks. The last column: unrelated questions (the other set's, and real trivia
 questions) for which the ranking still shows something.
 
-"ours" is the relevance that the bank ranks by (`retrieval.blend`), over all tasks at once: the bank's cut to candidates,
-value and diversity are left out. The other rows are peers and ablations over the same vectors.
+"ours" is the relevance that the bank ranks by (`retrieval.blend`), over all tasks at once, without the bank's cut to
+candidates, its value and its diversity. The other rows are peers and ablations over the same vectors.
 """
 
 import argparse
