@@ -19,6 +19,10 @@ DROPPED_FROM_RESULTS = frozenset({"title", "description", "default", "additional
 LEVELS = 1
 """How deep a result is described: its own fields; what is in its lists and objects is only said to be objects."""
 
+FAR = {"maxLength": 1000, "maxItems": 100, "minLength": 1}
+"""Limits from which on, or (the least length) to which, a bound is enforced without being advertised: no model counts
+that far, and a call beyond it is answered with the limit in words."""
+
 INNER = frozenset({"additionalProperties"})
 """Said once, at the top: inner objects refuse unknown fields without saying so."""
 
@@ -79,6 +83,8 @@ def _shallow(schema: Schema, levels: int) -> dict[str, Any]:
 
 def _slim(schema: Schema, dropped: frozenset[str]) -> dict[str, Any]:
     kept = {key: one for key, one in _denulled(schema).items() if not _says_nothing(key, one, dropped)}
+    if "default" in dropped and "enum" in kept:  # of a result: its values say their type
+        kept.pop("type", None)
     return {key: _value(key, one, dropped | INNER) for key, one in kept.items()}
 
 
@@ -92,7 +98,15 @@ def _denulled(schema: Schema) -> Schema:
 
 
 def _says_nothing(key: str, value: object, dropped: frozenset[str]) -> bool:
-    return key in dropped or (key == "default" and (value is None or value in ("", [], {})))
+    if key == "default":
+        return "default" in dropped or value is None or value in ("", [], {})
+    return key in dropped or _far(key, value) or (key == "minimum" and value == 0)
+
+
+def _far(key: str, value: object) -> bool:
+    if not isinstance(value, int) or key not in FAR:
+        return False
+    return value <= FAR[key] if key.startswith("min") else value >= FAR[key]
 
 
 def _value(key: str, value: Any, dropped: frozenset[str]) -> Any:

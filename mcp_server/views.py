@@ -20,6 +20,7 @@ __all__ = [
     "BriefView",
     "ForgotView",
     "FoundView",
+    "HandleView",
     "JobView",
     "JudgedView",
     "MemoryView",
@@ -268,11 +269,16 @@ class ResearchView(View):
     tokens: int = 0
 
 
-class JobView(View):
-    """How far a research job is."""
+class HandleView(View):
+    """A research job, by its name."""
 
     handle: str
     state: Literal["running", "done", "failed", "cancelled"]
+
+
+class JobView(HandleView):
+    """How far a research job is."""
+
     stage: str = ""
     events: int = 0
     error: str = ""
