@@ -1,6 +1,8 @@
-"""How well the checks without a model judge, beside baselines in the same run, and how well the guard finds orders.
+"""How well answers are judged, beside baselines in the same run (attacks and the guard: benchmarks.trust_attacks).
 
-    python -m benchmarks.trust [--data FOLDER] [--limit N] [--json FILE]
+    python -m benchmarks.trust [--data FOLDER] [--limit N] [--json FILE] [--minilm] [--endpoint URL --model NAME]
+
+Without an endpoint the checks judge alone; with one, the panel. `--minilm` adds the cosine of MiniLM's vectors.
 
 Sets: halueval_qa (a right answer and two hallucinated ones per question), boolq (the true and the flipped answer),
 ramdocs (right and wrong answers among conflicting documents), reflexion (recorded search runs with known outcome),
@@ -16,16 +18,21 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
+
+from benchmarks.trust_baselines import best_threshold, cosine, length, overlap, tfidf
+from mia_skill.core.config import EndpointConfig, TrustConfig
+from mia_skill.core.errors import JudgeError
+from mia_skill.core.openai_chat import OpenAIChat
 from mia_skill.core.types import Passage, Step
 from mia_skill.core.verdict import Case, Label, Verdict
 from retrieval.world import build_world
 from trust.evidence import examine
-from trust.guard import scan, scan_answer
-from trust.words import content
+from trust.panel import Panel
 
 DRAWS = 1000
 
@@ -48,6 +55,15 @@ class Judged:
     milliseconds: float
 
 
+@dataclass(frozen=True)
+class Called:
+    """What was said of the answers of a set."""
+
+    truth: tuple[bool, ...]
+    calls: tuple[bool | None, ...]
+    groups: tuple[str, ...]
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
@@ -56,15 +72,21 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="questions per set; 0 for all")
     parser.add_argument("--sets", nargs="*", default=None)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--minilm", action="store_true")
+    parser.add_argument("--endpoint", help="up to and including /v1: the panel judges")
+    parser.add_argument("--model", default="default")
     given = parser.parse_args()
     figures: dict[str, dict[str, float]] = {}
+    calls: dict[str, Called] = {}
     for name, samples in load(given.data, given.limit).items():
         if given.sets and name not in given.sets:
             continue
-        judged = [judge(one) for one in samples]
-        figures[name] = report(name, judged)
-    print_table(figures)
-    print_guard(given.data)
+        if given.endpoint:
+            judged = anyio.run(by_panel, samples, given.endpoint, given.model)
+        else:
+            judged = [judge(one) for one in samples]
+        figures[name], calls[name] = report(judged, minilm=given.minilm)
+    print_table(figures, macro_interval(calls))
     print_no_evidence(given.data)
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1))
@@ -199,8 +221,25 @@ def judge(sample: Sample) -> Judged:
     return Judged(sample, verdict, (time.perf_counter() - began) * 1000)
 
 
-def report(name: str, judged: Sequence[Judged]) -> dict[str, float]:
-    """All figures of one set."""
+async def by_panel(samples: Sequence[Sample], endpoint: str, model: str) -> list[Judged]:
+    """The panel's verdicts. A judge that fails gives no verdict; that counts as an abstention."""
+    chat = OpenAIChat(EndpointConfig(base_url=endpoint, model=model, timeout_s=600))
+    panel = Panel(chat, TrustConfig())
+    made, failed = [], 0
+    for sample in samples:
+        began = time.perf_counter()
+        try:
+            verdict = await panel.judge(sample.case)
+        except JudgeError:
+            verdict, failed = Verdict(label=Label.ABSTAIN), failed + 1
+        made.append(Judged(sample, verdict, (time.perf_counter() - began) * 1000))
+    await chat.aclose()
+    print(f"panel: {failed} of {len(samples)} without a verdict")
+    return made
+
+
+def report(judged: Sequence[Judged], *, minilm: bool) -> tuple[dict[str, float], "Called"]:
+    """All figures of one set, and what they were made of."""
     truth = [one.sample.right for one in judged]
     calls = [call(one.verdict) for one in judged]
     scores = [one.verdict.p_correct if one.verdict.p_correct is not None else 0.5 for one in judged]
@@ -209,8 +248,9 @@ def report(name: str, judged: Sequence[Judged]) -> dict[str, float]:
     wrong = [n for n, one in enumerate(truth) if not one]
     low, high = bootstrap(truth, calls, groups)
     times = sorted(one.milliseconds for one in judged)
-    lengths = [float(len(one.sample.case.answer)) for one in judged]
-    return {
+    cases = [one.sample.case for one in judged]
+    usage = [one.verdict.usage for one in judged]
+    figures = {
         "n": len(judged),
         "right": sum(truth),
         "bacc": balanced(truth, calls),
@@ -223,12 +263,19 @@ def report(name: str, judged: Sequence[Judged]) -> dict[str, float]:
         "false_correct": sum(calls[n] is True for n in wrong) / max(1, len(wrong)),
         "precision": precision(truth, calls),
         "majority": 0.5,
-        "length": best_threshold(truth, lengths),
-        "overlap": best_threshold(truth, [overlap(one.sample.case) for one in judged]),
-        "overlap_auroc": auroc(truth, [overlap(one.sample.case) for one in judged]),
+        "ece": ece(truth, scores),
+        "length": best_threshold(truth, [length(one) for one in cases]),
+        "overlap": best_threshold(truth, [overlap(one) for one in cases]),
+        "tfidf": best_threshold(truth, tfidf(cases)),
+        "overlap_auroc": auroc(truth, [overlap(one) for one in cases]),
+        "calls": statistics.fmean(one.calls for one in usage),
+        "tokens": statistics.fmean(one.prompt_tokens + one.completion_tokens for one in usage),
         "p50_ms": statistics.median(times),
         "p95_ms": times[int(len(times) * 0.95)],
     }
+    if minilm:
+        figures["minilm"] = best_threshold(truth, cosine(cases))
+    return figures, Called(tuple(truth), tuple(calls), tuple(groups))
 
 
 def call(verdict: Verdict) -> bool | None:
@@ -271,31 +318,29 @@ def auroc(truth: Sequence[bool], scores: Sequence[float]) -> float:
     return (sum(ranks[n] for n, one in enumerate(truth) if one) - positive * (positive + 1) / 2) / (positive * negative)
 
 
-def best_threshold(truth: Sequence[bool], scores: Sequence[float]) -> float:
-    """Balanced accuracy of the best cut on `scores`, either way round."""
-    ordered = sorted(zip(scores, truth, strict=True))
-    positive = sum(truth)
-    negative = len(truth) - positive
-    best, above_right, above_wrong = 0.5, positive, negative
-    for place, (score, right) in enumerate(ordered):
-        above_right -= right
-        above_wrong -= not right
-        if place + 1 < len(ordered) and ordered[place + 1][0] == score:
-            continue
-        here = (above_right / max(1, positive) + 1 - above_wrong / max(1, negative)) / 2
-        best = max(best, here, 1 - here)
-    return best
-
-
-def overlap(case: Case) -> float:
-    """Share of the answer's words that stand in the evidence."""
-    text = " ".join([*(one.text for one in case.evidence), *(step.observation for step in case.steps)])
-    said, read = content(case.answer), set(content(text))
-    return sum(one in read for one in said) / len(said) if said else 0.5
+def ece(truth: Sequence[bool], scores: Sequence[float]) -> float:
+    """Expected calibration error over ten bins; right and wrong answers count alike, as in the fit."""
+    weight = [0.5 / max(1, truth.count(one)) for one in truth]
+    bins = [min(9, int(one * 10)) for one in scores]
+    off = [
+        abs(sum(weight[n] * (truth[n] - scores[n]) for n in range(len(truth)) if bins[n] == one)) for one in range(10)
+    ]
+    return sum(off)
 
 
 def bootstrap(truth: Sequence[bool], calls: Sequence[bool | None], groups: Sequence[str]) -> tuple[float, float]:
     """95% interval of balanced accuracy, drawing whole questions."""
+    return interval(draws(truth, calls, groups))
+
+
+def macro_interval(sets: Mapping[str, "Called"]) -> tuple[float, float]:
+    """95% interval of the mean over the sets, each drawn on its own."""
+    drawn = [draws(one.truth, one.calls, one.groups) for one in sets.values()]
+    return interval([statistics.fmean(row) for row in zip(*drawn, strict=True)])
+
+
+def draws(truth: Sequence[bool], calls: Sequence[bool | None], groups: Sequence[str]) -> list[float]:
+    """Balanced accuracy of 1,000 draws of questions."""
     members: dict[str, list[int]] = {}
     for n, group in enumerate(groups):
         members.setdefault(group, []).append(n)
@@ -305,59 +350,37 @@ def bootstrap(truth: Sequence[bool], calls: Sequence[bool | None], groups: Seque
     for _ in range(DRAWS):
         drawn = [n for name in chance.choices(names, k=len(names)) for n in members[name]]
         found.append(balanced([truth[n] for n in drawn], [calls[n] for n in drawn]))
-    found.sort()
-    return found[int(0.025 * DRAWS)], found[int(0.975 * DRAWS)]
+    return found
+
+
+def interval(found: Sequence[float]) -> tuple[float, float]:
+    """The middle 95%."""
+    ordered = sorted(found)
+    return ordered[int(0.025 * len(ordered))], ordered[int(0.975 * len(ordered))]
 
 
 # --- print
 
 
-def print_table(figures: dict[str, dict[str, float]]) -> None:
+COLUMNS = ("coverage", "answered", "accuracy", "auroc", "ece", "precision", "false_correct")
+BASELINES = ("length", "overlap", "tfidf", "minilm", "overlap_auroc")
+COST = ("calls", "tokens", "p50_ms", "p95_ms")
+
+
+def print_table(figures: dict[str, dict[str, float]], macro: tuple[float, float]) -> None:
     """One line per set, and the macro mean."""
-    print(
-        f"{'set':10}{'n':>6} {'bAcc (95%)':>22} {'cover':>6} {'bAcc answered':>13} {'auroc':>6} {'prec':>5}"
-        f" {'falseOK':>7}"
-        f" | {'length':>6} {'overlap':>7} {'ovAUC':>6} | {'p50':>5} {'p95 ms':>6}"
-    )
+    shares = [one for one in (*COLUMNS, *BASELINES) if one in next(iter(figures.values()))]
+    heads = " ".join(f"{one[:9]:>9}" for one in (*shares, *COST))
+    print(f"{'set':10}{'n':>6} {'bAcc (95%)':>20} {heads}")
     keys = [key for key in next(iter(figures.values())) if key != "n"]
     lines = dict(figures)
-    lines["macro"] = {"n": sum(one["n"] for one in figures.values())} | {
-        key: statistics.fmean(one[key] for one in figures.values()) for key in keys
-    }
+    mean = {key: statistics.fmean(one[key] for one in figures.values()) for key in keys}
+    lines["macro"] = mean | {"n": sum(one["n"] for one in figures.values()), "low": macro[0], "high": macro[1]}
     for name, one in lines.items():
-        interval = f"{one['bacc']:.3f} ({one['low']:.3f}-{one['high']:.3f})"
-        print(
-            f"{name:10}{one['n']:6.0f} {interval:>22} {one['coverage']:6.2f} {one['answered']:13.3f}"
-            f" {one['auroc']:6.3f}"
-            f" {one['precision']:5.2f} {one['false_correct']:7.3f} | {one['length']:6.3f} {one['overlap']:7.3f}"
-            f" {one['overlap_auroc']:6.3f} | {one['p50_ms']:5.1f} {one['p95_ms']:6.1f}"
-        )
-    print("majority: 0.500 everywhere; baselines answer everything")
-
-
-def print_guard(data: Path) -> None:
-    """Detection by kind and false alarms."""
-    cases = list(rows(data / "attacks_dev/text_cases.jsonl"))
-    hits: dict[bool, list[bool]] = {True: [], False: []}
-    for row in cases:
-        found = scan_answer(str(row["text"])) if row["where"] == "answer" else scan(str(row["text"]), "x")
-        hits[row["expect"] == "flag"].append(bool(found))
-    print(f"\nguard: {sum(hits[True])}/{len(hits[True])} attack kinds found")
-    print(f"guard: {sum(hits[False])}/{len(hits[False])} harmless texts flagged")
-    folder = data / "attacks_dev/injection_piguard"
-    benign = [
-        row for part in ("one", "two", "three") for row in json.loads((folder / f"NotInject_{part}.json").read_text())
-    ]
-    flagged = sum(bool(scan(row["prompt"], "x")) for row in benign)
-    print(f"guard: {flagged}/{len(benign)} of NotInject flagged")
-    by_source: dict[str, list[bool]] = {}
-    for row in json.loads((folder / "valid.json").read_text()):
-        if not row["source"].startswith("NotInject"):
-            by_source.setdefault(f"{row['source']} ({'attack' if row['label'] else 'benign'})", []).append(
-                bool(scan(row["prompt"], "x"))
-            )
-    for source, told in sorted(by_source.items()):
-        print(f"  {source}: {sum(told)}/{len(told)} flagged")
+        told = f"{one['bacc']:.3f} ({one['low']:.3f}-{one['high']:.3f})"
+        rest = [f"{one[key]:9.3f}" for key in shares] + [f"{one[key]:9.1f}" for key in COST]
+        print(f"{name:10}{one['n']:6.0f} {told:>20} {' '.join(rest)}")
+    print("majority: 0.500 everywhere; baselines answer everything, with the best cut of the data itself")
 
 
 def print_no_evidence(data: Path) -> None:

@@ -30,6 +30,7 @@ from mcp_server.inputs import (
     Several,
     Steps,
 )
+from mcp_server.judged import JudgedView, judged_view
 from mcp_server.lookups import lookups, shown
 from mcp_server.pages import TRUST
 from mcp_server.progress import pulse
@@ -38,7 +39,6 @@ from mcp_server.store import store_run
 from mcp_server.views import (
     ForgotView,
     FoundView,
-    JudgedView,
     MemoryView,
     PageView,
     PlannedView,
@@ -49,7 +49,6 @@ from mcp_server.views import (
     SignalView,
     StoredView,
     brief_view,
-    judged_view,
     listed_memory,
     memory_view,
     recalled_memory,
@@ -187,7 +186,7 @@ async def judge(
             raise unusable(error) from error
     async with pulse(ctx) as report:
         judged = await mia.judge(case, form=form, listener=report)
-    return judged_view(judged.verdict, judged.brief)
+    return judged_view(judged)
 
 
 async def memory_store(
@@ -198,15 +197,23 @@ async def memory_store(
     plan: PlanText = "",
     outcome: Literal["correct", "incorrect"] | None = None,
     memory_ids: Given | None = None,
+    receipt: Annotated[Text, Field(max_length=200)] = "",
 ) -> StoredView:
-    """Remember a finished task. Call it once, at the end; send outcome only if known, else the evidence is judged.
-    Returns ids and the outcome kept."""
+    """Remember a finished task. Call it once, at the end, with judge's receipt, else the evidence is judged; an outcome
+    alone is a claim. Returns ids and the outcome kept."""
     mia = await ctx.request_context.lifespan_context.mia()
     known = Outcome(outcome) if outcome else None
     case = case_of(mia, question, answer, steps)
     async with pulse(ctx) as report:
         return await store_run(
-            mia, case, caller_of(ctx), plan=plan, outcome=known, memory_ids=memory_ids or (), listener=report
+            mia,
+            case,
+            caller_of(ctx),
+            plan=plan,
+            outcome=known,
+            receipt=receipt,
+            memory_ids=memory_ids or (),
+            listener=report,
         )
 
 

@@ -1,6 +1,5 @@
 """What the tools return: small, typed, and the same for all three brains."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema
@@ -9,7 +8,6 @@ from mcp_server.listing import slim
 from mcp_server.result import View
 from mia_skill.core.brief import Brief
 from mia_skill.core.types import MemoryUnit, Status
-from mia_skill.core.verdict import Check, CheckState, Claim, Verdict
 
 if TYPE_CHECKING:
     from mcp_server.jobs import Job
@@ -20,9 +18,10 @@ __all__ = [
     "BriefView",
     "ForgotView",
     "FoundView",
+    "Handed",
     "HandleView",
     "JobView",
-    "JudgedView",
+    "JobView",
     "MemoryView",
     "PageView",
     "PlannedView",
@@ -35,7 +34,6 @@ __all__ = [
     "VisitedView",
     "brief_view",
     "job_view",
-    "judged_view",
     "listed_memory",
     "memory_view",
     "recalled_memory",
@@ -190,43 +188,6 @@ class SeenView(View):
     note: str = ""
 
 
-class QuoteView(View):
-    """An exact piece of a source."""
-
-    source_id: str
-    text: str
-
-
-class ClaimView(View):
-    """One statement of the answer."""
-
-    text: str
-    support: str
-    quotes: tuple[QuoteView, ...] = ()
-
-
-class NextView(View):
-    """What to look up next."""
-
-    query: str
-    why: str = ""
-
-
-class JudgedView(View):
-    """A verdict."""
-
-    more: ClassVar[str] = "send shorter steps, or passage_ids in place of texts"
-    label: Literal["correct", "incorrect", "abstain", "not_attempted"]
-    p_correct: float | None = None
-    reasons: tuple[str, ...] = ()
-    claims: tuple[ClaimView, ...] = ()
-    failed_checks: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    verify_next: tuple[NextView, ...] = ()
-    judged_by: str
-    brief: Handed = None
-
-
 class StoredView(View):
     """What was kept."""
 
@@ -366,32 +327,3 @@ def brief_view(brief: Brief | None) -> BriefView | None:
         form=slim(brief.form_schema),
         submit_with=brief.submit_with,
     )
-
-
-def judged_view(verdict: Verdict, brief: Brief | None) -> JudgedView:
-    """A verdict as a model reads it: what is supported by which words, what failed, what to look up."""
-    failed = [check for check in every_check(verdict) if check.state is CheckState.FAIL]
-    return JudgedView(
-        label=verdict.label.value,
-        p_correct=verdict.p_correct,
-        reasons=verdict.reasons,
-        claims=tuple(claim_view(claim) for claim in verdict.claims),
-        failed_checks=tuple(dict.fromkeys(f"{check.name}: {check.detail}".rstrip(": ") for check in failed)),
-        warnings=tuple(
-            f"{one.source_id}: {one.rule}: text that tries to steer its reader" for one in verdict.injections
-        ),
-        verify_next=tuple(NextView(query=one.query, why=one.why) for one in verdict.verify_next),
-        judged_by=verdict.backend,
-        brief=brief_view(brief),
-    )
-
-
-def every_check(verdict: Verdict) -> Sequence[Check]:
-    """The checks of the case and of its claims."""
-    return [*verdict.checks, *(check for claim in verdict.claims for check in claim.checks)]
-
-
-def claim_view(claim: Claim) -> ClaimView:
-    """A claim with the words that speak for or against it."""
-    quotes = tuple(QuoteView(source_id=one.source_id, text=one.text) for one in claim.quotes)
-    return ClaimView(text=claim.text, support=claim.support.value, quotes=quotes)

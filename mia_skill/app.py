@@ -18,6 +18,7 @@ from mia_skill.core.types import Passage
 from retrieval.bank import Bank
 from retrieval.embed import Embedder
 from retrieval.search import SearchEngine
+from trust.receipt import Notary
 
 if TYPE_CHECKING:
     from retrieval.corpus import Corpus
@@ -79,6 +80,7 @@ def _assemble(config: MiaConfig) -> Mia:
         manager=Manager(bank, models.get("manager")),
         sources=open_sources(config, corpus_engine(config, embedder)),
         models=models,
+        notary=Notary.open(config.home, hours=config.trust.receipt_hours),
     )
 
 

@@ -158,6 +158,7 @@ async def test_judging_asks_the_hosts_model_once_for_all_reviews(make_mia: MakeM
     by_form = await ask(make_mia(), era, "judge", RUN | {"form": filled()})
     assert len(host.seen) == 1
     assert "The river Lethra" in host.prompt
+    assert by_host.pop("receipt") != by_form.pop("receipt")
     assert by_host == by_form
     assert "brief" not in by_host
 

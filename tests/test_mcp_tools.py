@@ -29,6 +29,7 @@ RUN = {
         {"query": "river through Quessel", "found": "The river Lethra flows through Quessel."},
     ],
 }
+REFUSED = {one: {"score": 0, "reason": "no"} for one in ("reasoning", "sourcing", "validity")}
 
 
 @dataclass
@@ -104,11 +105,12 @@ async def test_a_task_goes_through_every_tool(make_mia: MakeMia, era: Era) -> No
 
 
 async def test_a_stored_run_credits_the_memories_that_were_shown_for_its_question(make_mia: MakeMia) -> None:
-    mia = make_mia()
-    async with calling(mia) as call:
+    async with calling(make_mia()) as call:
         (unit_id,) = (await call("memory_store", outcome="correct", **RUN))["ids"]
         await call("memory_retrieve", question=QUESTION)
-        assert (await call("memory_store", outcome="incorrect", **RUN))["credited"] == 1
+        verdict = await call("judge", form=REFUSED, **RUN)
+        assert verdict["label"] == "incorrect"
+        assert (await call("memory_store", receipt=verdict["receipt"], **RUN))["credited"] == 1
         shown = await call("memory_show", id=unit_id)
     assert (shown["uses"], shown.get("wins", 0)) == (1, 0)
 
@@ -128,13 +130,42 @@ async def test_a_run_without_an_outcome_is_judged_before_it_is_kept(make_mia: Ma
     assert f"judged {verdict['label']}" in stored["note"]
 
 
-async def test_a_judge_that_fails_makes_a_run_pending_and_never_a_success_or_a_failure(make_mia: MakeMia) -> None:
+async def test_a_judge_that_fails_writes_nothing_at_all(make_mia: MakeMia) -> None:
     dead = ScriptedChat([ModelUnreachableError("the judge is unreachable: start it")] * 12)
-    async with calling(make_mia(models={"judge": dead})) as call:
-        stored = await call("memory_store", **RUN)
-        assert stored["outcome"] == "pending"
-        assert "the judge is unreachable" in stored["note"]
-        assert (await call("memory_retrieve", question=QUESTION))["memories"] == []
+    mia = make_mia(models={"judge": dead})
+    async with Client(build_server(mia.config, mia=mia)) as client:
+        result = await client.call_tool("memory_store", RUN)
+    assert result.is_error
+    assert "the judge is unreachable" in str(result.content)
+    assert "nothing was stored" in str(result.content)
+    assert (await mia.units()).total == 0
+
+
+async def test_what_a_host_says_of_its_own_run_is_a_claim_until_the_evidence_bears_it_out(make_mia: MakeMia) -> None:
+    unread = RUN | {"question": "Is Quessel an old town?", "answer": "yes"}
+    async with calling(make_mia()) as call:
+        stored = await call("memory_store", outcome="correct", **unread)
+        claimed = await call("memory_show", id=stored["ids"][0])
+    assert "claim" in stored["note"]
+    assert (claimed["status"], claimed["judged_by"]) == ("quarantined", "claim")
+
+
+async def test_a_receipt_from_judge_labels_the_run_it_was_given_for_and_no_other(make_mia: MakeMia) -> None:
+    mia = make_mia()
+    async with Client(build_server(mia.config, mia=mia)) as client:
+        judged = await client.call_tool("judge", RUN | {"form": REFUSED})
+        assert judged.structured_content is not None
+        receipt = judged.structured_content["receipt"]
+        for run in (RUN | {"answer": "the Ostra"}, RUN | {"steps": []}, RUN | {"receipt": "A" * 64}):
+            refused = await client.call_tool("memory_store", {"receipt": receipt} | run)
+            assert refused.is_error
+            assert "receipt" in str(refused.content)
+        kept = await client.call_tool("memory_store", RUN | {"receipt": receipt, "outcome": "correct"})
+        assert kept.structured_content is not None
+        assert kept.structured_content["outcome"] == "incorrect"
+        again = await client.call_tool("memory_store", RUN | {"receipt": receipt})
+        assert again.is_error
+    assert (await mia.units()).total == 1
 
 
 async def test_one_failed_query_does_not_take_the_others_with_it(make_mia: MakeMia) -> None:

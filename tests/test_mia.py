@@ -14,6 +14,7 @@ from mia_skill.core.config import MiaConfig, load_config
 from mia_skill.core.errors import ConfigError, InputError, SearchError, UnknownIdError
 from mia_skill.core.types import MemoryUnit, Outcome, Passage, Question, Step, Trajectory
 from mia_skill.core.verdict import Case, Label
+from retrieval.bank import Stored
 
 QUESTION = Question(text="Who founded Velmora Works?")
 PASSAGE = Passage(id="p1", title="Velmora Works", text="Velmora Works was founded in 1874 by Aldric Tesh.")
@@ -40,6 +41,11 @@ def config(tmp_path: Path) -> MiaConfig:
 async def mia(config: MiaConfig) -> AsyncIterator[Mia]:
     async with build(config) as made:
         yield replace(made, sources=Sources(corpus=Shelf()))
+
+
+async def keep(mia: Mia, run: Run) -> Stored:
+    assert run.outcome is not None
+    return await mia.store(run, receipt=mia.notary.vouch(run.case, run.outcome, "gold"))
 
 
 def finished(outcome: Outcome | None) -> Run:
@@ -101,20 +107,20 @@ async def test_units_shown_while_planning_are_credited_when_the_run_is_stored(mi
     unit = MemoryUnit(question="Who founded Velmora Mills?", workflow="1. x", outcome=Outcome.CORRECT)
     await mia.add(unit)
     await mia.plan(QUESTION, min_similarity=-1.0)
-    stored = await mia.store(finished(Outcome.CORRECT))
+    stored = await keep(mia, finished(Outcome.CORRECT))
     assert stored.credited == 1
     credited = await mia.unit(unit.id)
     assert (credited.uses, credited.wins) == (1, 1)
 
 
 async def test_what_one_call_stores_the_next_call_recalls(mia: Mia) -> None:
-    stored = await mia.store(finished(Outcome.CORRECT))
+    stored = await keep(mia, finished(Outcome.CORRECT))
     recall = await mia.recall(QUESTION)
     assert [hit.unit.id for hit in recall.successes] == list(stored.unit_ids)
 
 
 async def test_an_unrelated_question_is_told_that_nothing_is_relevant(mia: Mia) -> None:
-    await mia.store(finished(Outcome.CORRECT))
+    await keep(mia, finished(Outcome.CORRECT))
     recall = await mia.recall(Question(text="zzz qqq"))
     assert recall.nothing_relevant
     assert "nothing relevant" in recall.note

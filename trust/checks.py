@@ -17,6 +17,8 @@ ALIKE = 0.6
 """Share of the claim's words that must stand in the line before a difference means anything."""
 PLAIN = re.compile(r"[\w'’]+")
 CLAUSE = re.compile(r"[;:]|,\s+(?:and|but|while|whereas|who|which)\b|\b(?:but|while|whereas)\b")
+DENIAL = re.compile(r"\b(?:never|not|n.t)\W+(?:\w+\W+){0,2}$", re.IGNORECASE)
+"""A negation at most two words away from what follows."""
 
 
 def check_claim(scene: Scene, line: Line, claim: Statement) -> tuple[Check, ...]:
@@ -93,6 +95,9 @@ def _known_name(name: tuple[str, ...], stems: frozenset[str]) -> bool:
 def _polarity(text: str, line: Line, claim: Statement) -> Iterator[Check]:
     if claim.short:
         return
+    if _denied(text, line, claim):
+        yield Check(name="negation", state=CheckState.FAIL, detail="only the evidence is negated")
+        return
     shared = [one for one in claim.stems - STOP if one in line.stems]
     if len(shared) < ALIKE * len(claim.stems - STOP):
         return
@@ -106,6 +111,17 @@ def _polarity(text: str, line: Line, claim: Statement) -> Iterator[Check]:
         if opposite and word not in read and not opposite & set(said):
             yield Check(name="opposite", state=CheckState.FAIL, detail=f"{word} against {min(opposite)}")
             return
+
+
+def _denied(text: str, line: Line, claim: Statement) -> bool:
+    """The evidence says "never" or "not" right before what the claim adds to the question, and the claim does not."""
+    if not claim.core or set(_plain(claim.text)) & NEGATIONS:
+        return False
+    added = [one for one in line.words if one.stem in claim.core]
+    if not set(claim.core) <= {one.stem for one in added}:
+        return False
+    before = text[: added[0].start - line.start]
+    return DENIAL.search(before) is not None
 
 
 def _plain(text: str) -> list[str]:

@@ -6,6 +6,7 @@ from mia_skill.core.types import Outcome
 from mia_skill.core.verdict import (
     CheckState,
     Claim,
+    Conflict,
     Label,
     MemoryAdvice,
     Quote,
@@ -13,15 +14,15 @@ from mia_skill.core.verdict import (
     Verdict,
     VerifyNext,
 )  # fmt: skip
+from trust.calibrate import accept_from, calibrated, fits, stamp
 from trust.estimate import comparison, estimate
 from trust.facts import Facts, Finding
 from trust.question import Kind
 from trust.support import PRESENT
 
-__all__ = ["decide"]
+__all__ = ["decide", "doubt"]
 
-ACCEPT, REJECT = 0.65, 0.35
-"""Between the two nothing is decided."""
+UNDECIDED = 0.5
 PARTLY = 0.4
 READ_ABOUT = 0.4
 """Share of the question's words that must stand somewhere in the evidence."""
@@ -29,24 +30,30 @@ LINKED_TO = 0.15
 """Share of the question that must be spoken about where the answer stands."""
 
 
-def decide(facts: Facts) -> Verdict:
-    """The verdict."""
+def decide(facts: Facts, precision: float | None = None) -> Verdict:
+    """The verdict; "correct" with the wanted `precision`, as far as that was measured."""
     claims = tuple(_claim(facts, number, one) for number, one in enumerate(facts.findings, 1))
-    label, p, reasons = _label(facts, claims)
+    label, p, reasons = _label(facts, claims, precision)
     return Verdict(
         label=label,
         p_correct=p,
         reasons=reasons,
         claims=claims,
         checks=facts.checks,
+        citations=facts.citations,
+        conflicts=_conflicts(facts),
+        sources=facts.sources,
         injections=facts.injections,
+        calibration=stamp("evidence") if p is not None else None,
         verify_next=_next(facts, claims, label),
         memory_advice=_advice(label, p, facts),
         backend="evidence",
     )
 
 
-def _label(facts: Facts, claims: Sequence[Claim]) -> tuple[Label, float | None, tuple[str, ...]]:
+def _label(
+    facts: Facts, claims: Sequence[Claim], precision: float | None
+) -> tuple[Label, float | None, tuple[str, ...]]:
     if facts.declined:
         return Label.NOT_ATTEMPTED, None, ("the answer declines to answer",)
     if not facts.gathered.items:
@@ -56,32 +63,41 @@ def _label(facts: Facts, claims: Sequence[Claim]) -> tuple[Label, float | None, 
         return Label.ABSTAIN, None, ("every source tries to steer its reader; none of them counts",)
     if not claims:
         return Label.ABSTAIN, None, ("the answer holds no claim that could be checked",)
-    p = _estimate(facts)
+    raw = _estimate(facts)
+    p = 0.5 if raw == UNDECIDED else calibrated("evidence", raw)
     reasons = _reasons(facts, claims)
-    if p >= ACCEPT:
-        doubt = _doubt(facts)
-        return (Label.ABSTAIN, min(p, 0.5), (doubt, *reasons)) if doubt else (Label.CORRECT, p, reasons)
-    if p <= REJECT:
+    if raw >= accept_from("evidence", precision):
+        against = doubt(facts)
+        return (Label.ABSTAIN, min(p, 0.5), (against, *reasons)) if against else (Label.CORRECT, p, reasons)
+    if raw <= fits()["evidence"].reject:
         return Label.INCORRECT, p, reasons
     return Label.ABSTAIN, p, ("the evidence does not decide it", *reasons)
 
 
 def _estimate(facts: Facts) -> float:
     undecided = facts.asked.kind in (Kind.YES_NO, Kind.CHOICE) and not comparison(facts)
-    return 0.5 if undecided else estimate(facts)
+    return UNDECIDED if undecided else estimate(facts)
 
 
-def _doubt(facts: Facts) -> str:
+def doubt(facts: Facts) -> str:
     """Why a well supported answer is still not called correct; empty when nothing speaks against it."""
     if facts.answer_steers:
         return "the answer talks to its judge; it is not accepted on that"
     if facts.asked.terms and facts.ground.addressed < READ_ABOUT:
         return "most of what the question asks about was never read"
+    if bad := next((one for one in facts.checks if one.name == "citations" and one.state is CheckState.FAIL), None):
+        return f"it names sources that do not bear it out: {bad.detail}"
+    imitations = {one.id for one in facts.sources if "lookalike_domain" in one.flags}
     for found in facts.findings:
+        holding = _ids(facts, found.standing.places)
+        if holding and imitations.issuperset(holding):
+            return "it stands only in sources whose address imitates another site's"
         if found.standing.presence >= PRESENT and found.standing.context < LINKED_TO and facts.asked.terms:
             return "it was read, but nowhere near what the question is about"
         if found.altered:
             return "another source holds the same sentence with another value"
+        if found.rivals:
+            return f"{found.rivals} other source(s) are about the same thing and do not state it"
         if found.silent >= max(1, found.voices):
             return f"{found.silent} other source(s) speak about the question and do not state it"
     return ""
@@ -116,10 +132,36 @@ def _quotes(facts: Facts, found: Finding) -> tuple[Quote, ...]:
     return (Quote(source_id=item.id, start=line.start, end=line.end, text=item.text[line.start : line.end]),)
 
 
+def _ids(facts: Facts, places: Sequence[int]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(facts.scene.items[facts.scene.lines[place].item].id for place in places))
+
+
+def _conflicts(facts: Facts) -> tuple[Conflict, ...]:
+    """Claims that independent sources state with another value."""
+    group = {item.id: facts.groups[number] for number, item in enumerate(facts.clean)}
+    made = []
+    for number, found in enumerate(facts.findings, 1):
+        here, there = _ids(facts, found.standing.places), _ids(facts, found.altered)
+        there = tuple(one for one in there if one not in here)
+        if here and there:
+            kind = {"number": "value", "date": "date"}.get(found.claim.kind, "statement")
+            voices = (len({group[one] for one in here}), len({group[one] for one in there}))
+            made.append(Conflict(claim_id=f"c{number}", kind=kind, sources=(here, there), independent=voices))
+    return tuple(made)
+
+
 def _reasons(facts: Facts, claims: Sequence[Claim]) -> tuple[str, ...]:
     found = [f"{one.id} is {one.support.value.replace('_', ' ')}" for one in claims[:5]]
     failed = [f"{one.name}: {one.detail}" for claim in claims for one in claim.checks if one.state is CheckState.FAIL]
-    return (*found, *dict.fromkeys(failed), *(f"{one.name}: {one.detail}" for one in facts.checks))
+    return (
+        *found,
+        *dict.fromkeys(failed),
+        *(
+            f"{one.name}: {one.detail}"
+            for one in facts.checks
+            if one.state is not CheckState.OK or one.name == "comparison"
+        ),
+    )
 
 
 def _next(facts: Facts, claims: Sequence[Claim], label: Label) -> tuple[VerifyNext, ...]:
@@ -129,7 +171,12 @@ def _next(facts: Facts, claims: Sequence[Claim], label: Label) -> tuple[VerifyNe
         return (VerifyNext(query=facts.asked.text[:200], why="nothing was found to check the answer against"),)
     weakest = sorted(claims, key=lambda one: one.p)[:3]
     return tuple(
-        VerifyNext(query=one.text[:200], why=f"it is {one.support.value.replace('_', ' ')}", claim_id=one.id)
+        VerifyNext(
+            query=one.text[:200],
+            why=f"it is {one.support.value.replace('_', ' ')}",
+            claim_id=one.id,
+            expected_gain=round((1 - abs(2 * one.p - 1)) / len(claims), 2),
+        )
         for one in weakest
     )
 

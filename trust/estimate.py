@@ -1,41 +1,28 @@
 """How likely an answer is right, from what was found: a weighted sum of named features through a logistic curve.
 
-The weights were fitted once on the development sets, each set and each outcome counting the same, and rounded; the
-named checks weigh more than that fit gave them, for they are rare there and precise (tests hold them to it). No
-feature knows the length of the answer or the source of the data (benchmarks/trust.py prints both as baselines).
+The weights come from `trust/data/calibration.json`, which `python -m benchmarks.trust_fit --write` makes: each set and
+each outcome counts the same; the named checks keep fixed weights, for they are rare in the sets and precise (tests hold
+them to it). No feature knows the length of the answer or the source of the data (benchmarks/trust.py prints both as
+baselines).
 """
 
 import math
 
 from mia_skill.core.verdict import CheckState
+from trust.calibrate import fits
 from trust.facts import Facts, Finding
 from trust.question import Kind
 from trust.support import PRESENT
 
-__all__ = ["WEIGHTS", "estimate", "features", "weakest"]
+__all__ = ["estimate", "features", "weakest"]
 
 CONTRADICTIONS = frozenset({"numbers", "dates", "negation", "opposite", "roles", "order"})
-WEIGHTS: dict[str, float] = {
-    "one": -0.4,
-    "present": 0.6,
-    "context": 0.2,
-    "margin": 0.2,
-    "voices": 0.4,
-    "shared": 1.0,
-    "silent": -0.4,
-    "altered": -0.8,
-    "absent_addressed": -1.6,
-    "contradicted": -3.0,
-    "names_lost": -1.6,
-    "comparison": 2.4,
-    "wrong_kind": -0.6,
-    "empty": -0.6,
-}
 
 
 def estimate(facts: Facts) -> float:
     """Probability that the answer is right, 0.02 to 0.98."""
-    total = sum(WEIGHTS.get(name, 0.0) * value for name, value in features(facts).items())
+    weights = fits()["evidence"].weights
+    total = sum(weights.get(name, 0.0) * value for name, value in features(facts).items())
     return round(min(0.98, max(0.02, 1 / (1 + math.exp(-total)))), 4)
 
 

@@ -7,10 +7,12 @@ is answered, be of the type that was asked for, and not be contradicted by an in
 from mia_skill.core.verdict import Case, Verdict
 from trust.decide import decide
 from trust.facts import gather_facts
+from trust.seal import sealed
 
 __all__ = ["examine"]
 
 
-def examine(case: Case) -> Verdict:
-    """The verdict of the evidence alone. Never raises on any case; without evidence it abstains or finds no answer."""
-    return decide(gather_facts(case))
+def examine(case: Case, precision: float | None = None) -> Verdict:
+    """The verdict of the evidence alone. Never raises on any case; without evidence it abstains or finds no answer.
+    "Correct" is said with the wanted `precision` where one is given, and more seldom the higher it is."""
+    return sealed(case, decide(gather_facts(case), precision))

@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mia_skill.core.verdict import Case, Check, CheckState, Injection
+from mia_skill.core.verdict import Case, Check, CheckState, Citation, CitationStatus, Injection, Source
 from trust.checks import check_claim
+from trust.citations import cited
 from trust.claims import Statement, statements
 from trust.compare import check_choice
 from trust.conflict import altered_copies
 from trust.guard import scan, scan_answer, strip_spans
 from trust.items import Gathered, Item, collect
+from trust.origins import sources_of
 from trust.process import Signal, signals
 from trust.question import Asked, Kind, understand
 from trust.refusal import is_question, is_refusal
+from trust.rivals import rivals
 from trust.scene import Scene, look
 from trust.sources import clusters
 from trust.support import Ground, Standing, stand
@@ -37,6 +40,8 @@ class Finding:
     """Independent sources it stands in."""
     silent: int = 0
     """Independent sources that speak about the question as well as these do, and do not state it."""
+    rivals: int = 0
+    """Independent sources about the very thing that was asked that do not state it."""
     altered: tuple[int, ...] = ()
     """Lines of other sources that are the same sentence with another value."""
 
@@ -59,6 +64,8 @@ class Facts:
     signals: tuple[Signal, ...]
     declined: bool
     """The answer is none."""
+    citations: tuple[Citation, ...] = ()
+    sources: tuple[Source, ...] = ()
 
     @property
     def answer_steers(self) -> bool:
@@ -85,7 +92,8 @@ def gather_facts(case: Case) -> Facts:
     ground = Ground(look(clean, wanted), asked)
     groups = clusters(clean)
     findings = tuple(_find(ground, groups, one) for one in claims)
-    checks = _case_checks(gathered)
+    citations = cited(answer, gathered.items, case.steps, ground.scene, claims)
+    checks = (*_case_checks(gathered), *_citation_checks(citations))
     if asked.kind is Kind.CHOICE and claims:
         checks = (*checks, check_choice(ground.scene, asked, answer))
     verbatim = bool(answer.strip()) and any(answer.strip() in item.text for item in clean)
@@ -93,6 +101,7 @@ def gather_facts(case: Case) -> Facts:
     return Facts(
         case, asked, gathered, clean, (*talk, *flagged), ground, groups, findings, checks,
         signals(case.question, case.steps, case.answer) if case.steps else (), declined,
+        citations, sources_of(gathered, clean, groups, steering),
     )  # fmt: skip
 
 
@@ -105,6 +114,18 @@ def _case_checks(gathered: Gathered) -> tuple[Check, ...]:
         detail = f"{gathered.left_out} text(s) were not read to the end: send what matters, or judge in parts"
         found.append(Check(name="evidence_cut", state=CheckState.UNSURE, detail=detail))
     return tuple(found)
+
+
+def _citation_checks(citations: Sequence[Citation]) -> tuple[Check, ...]:
+    bad = [one for one in citations if one.status is not CitationStatus.SUPPORTED]
+    if not citations:
+        return ()
+    if not bad:
+        return (
+            Check(name="citations", state=CheckState.OK, detail=f"all {len(citations)} bear out what they stand at"),
+        )
+    told = ", ".join(f"{one.marker[:60]} is {one.status.value.replace('_', ' ')}" for one in bad[:4])
+    return (Check(name="citations", state=CheckState.FAIL, detail=told),)
 
 
 def _title(item: Item) -> Sequence[Injection]:
@@ -126,4 +147,12 @@ def _find(ground: Ground, groups: Sequence[int], claim: Statement) -> Finding:
         groups[one.item] for place, one in enumerate(ground.scene.lines) if ground.near[place] >= AS_GOOD * best > 0
     }
     silent = len(about - held) if best >= DIRECT else 0
-    return Finding(claim, standing, checks, len(held), silent, altered_copies(ground, claim, standing))
+    return Finding(
+        claim,
+        standing,
+        checks,
+        len(held),
+        silent,
+        rivals(ground, groups, claim, standing),
+        altered_copies(ground, claim, standing),
+    )

@@ -5,10 +5,21 @@ from dataclasses import dataclass
 
 from mia_skill.core.config import TrustConfig
 from mia_skill.core.types import Outcome, Usage
-from mia_skill.core.verdict import Case, CheckState, Label, MemoryAdvice, Review, Support, Verdict, VerifyNext
+from mia_skill.core.verdict import (
+    Agreement,
+    Case,
+    CheckState,
+    Label,
+    MemoryAdvice,
+    Review,
+    Support,
+    Verdict,
+    VerifyNext,
+)
 from trust.forms import REVIEWERS, ReviewForm
 from trust.items import collect
 from trust.reference import f1
+from trust.seal import sealed
 
 __all__ = ["review_of", "settle", "splits", "usable"]
 
@@ -83,7 +94,9 @@ def settle(
     p = None if weighed.weight <= 0 else round(min(0.99, max(0.01, weighed.score / 10)), 4)
     if examined.label is Label.NOT_ATTEMPTED:
         p = None
-    return examined.model_copy(
+    counted = [one.score for one in reviews if usable(one)]
+    spread = max(counted, default=0.0) - min(counted, default=0.0)
+    settled = examined.model_copy(
         update={
             "label": label,
             "p_correct": p,
@@ -95,8 +108,12 @@ def settle(
             "backend": backend,
             "usage": usage or Usage(),
             "prompt_digests": prompt_digests or {},
+            "score": round(weighed.score, 4) if counted else None,
+            "agreement": Agreement(n=len(counted), spread=round(spread, 4), split=split),
+            "calibration": None,
         }
     )
+    return sealed(case, settled)
 
 
 def _weigh(reviews: Sequence[Review], config: TrustConfig) -> Weighed:

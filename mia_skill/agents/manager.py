@@ -29,18 +29,21 @@ from mia_skill.core.types import (
     Usage,
     Value,
 )
+from mia_skill.core.verdict import Case
 from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored
 from retrieval.gate import Draw, Trial
 from retrieval.generalise import covered, generalised, shapes
 from trust.guard import scan
 
-__all__ = ["Manager", "Run", "compress_messages", "screened", "select"]
+__all__ = ["Manager", "Run", "claimed", "compress_messages", "screened", "select"]
 
 TRAIL = 30
 """Tool calls of a run that its unit lists."""
 GENERAL = 8
 """Workflows that a generalising model is shown."""
 PAGE = 500
+CLAIM = "claim"
+"""In `judged_by`: nobody judged; a host said so."""
 
 
 CAPTION_WORDS = 50
@@ -63,6 +66,22 @@ class Run(Value):
     judged_by: str = "none"
     namespace: str = "default"
     origins: tuple[Origin, ...] = (Origin.OWN_RUN,)
+
+    @property
+    def case(self) -> Case:
+        """What there is to judge in it."""
+        question = self.question
+        return Case(
+            question=question.text,
+            answer=self.trajectory.answer,
+            steps=self.trajectory.steps,
+            caption=question.caption,
+        )
+
+    @property
+    def claim(self) -> bool:
+        """Its outcome is what somebody says, not what a judgment found."""
+        return self.judged_by == CLAIM
 
 
 @dataclass(frozen=True)
@@ -194,6 +213,15 @@ def pairs_of(kept: Sequence[Run]) -> tuple[PlanPair, ...]:
             namespace=good.namespace,
         ),
     )
+
+
+def claimed(run: Run) -> Run:
+    """A run that comes without a receipt: an outcome it brings is a claim of another agent, which the bank
+    quarantines."""
+    if run.outcome is None:
+        return run.model_copy(update={"judged_by": "none"})
+    origins = tuple(dict.fromkeys((*run.origins, Origin.OTHER_AGENT)))
+    return run.model_copy(update={"judged_by": CLAIM, "origins": origins})
 
 
 def credits_of(runs: Sequence[Run]) -> tuple[Credit, ...]:

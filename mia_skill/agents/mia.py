@@ -13,7 +13,7 @@ from mia_skill.agents.episode import Crew, Episode, run_episode
 from mia_skill.agents.executor import Executor
 from mia_skill.agents.forms import PlanForm, ReplanForm
 from mia_skill.agents.ledger import Ledger
-from mia_skill.agents.manager import Manager, Run, screened
+from mia_skill.agents.manager import Manager, Run, claimed, screened
 from mia_skill.agents.planner import (
     Planner,
     plan_brief,
@@ -25,6 +25,7 @@ from mia_skill.agents.planner import (
     replan_from_form,
     replan_messages,
 )
+from mia_skill.agents.repeats import warned
 from mia_skill.agents.results import Found, Judged, Planned, QueryResult, Replanned
 from mia_skill.agents.sources import Source, Sources
 from mia_skill.agents.tools import AgentTool, ImageTool, VisitTool
@@ -41,17 +42,17 @@ from mia_skill.core.types import (
     Passage,
     Plan,
     Question,
-    Status,
     Step,
     Usage,
 )
 from mia_skill.core.verdict import Case, Verdict
 from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored, UnitPage
-from retrieval.echo import repeats_text
-from retrieval.gate import Trial
+from retrieval.gate import Draw, Trial
+from trust.canary import RateAlarm
 from trust.evidence import examine
 from trust.panel import JudgeForm, Panel, from_form, judge_brief
 from trust.process import signals
+from trust.receipt import Notary
 
 if TYPE_CHECKING:
     from retrieval.images import ImageQuery
@@ -70,6 +71,8 @@ class Mia:
     sources: Sources = field(default_factory=Sources)
     models: dict[Role, ChatModel] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
+    notary: Notary = field(default_factory=Notary)
+    alarm: RateAlarm = field(default_factory=RateAlarm)
 
     # -- memory -----------------------------------------------------------------------------------------------
 
@@ -101,19 +104,35 @@ class Mia:
         }
         return MemoryQuery.model_validate(asked | {name: one for name, one in limits.items() if one is not None})
 
-    async def store(self, run: Run, *, listener: Listener = silent) -> Stored:
-        """Keep one finished run: compress, consolidate and credit the units shown, in one transaction."""
+    async def store(self, run: Run, *, receipt: str = "", listener: Listener = silent) -> Stored:
+        """Keep one finished run: compress, consolidate and credit the units shown, in one transaction.
+
+        Its outcome is the one of the `receipt`, which is used up. An outcome without a receipt is somebody's claim:
+        the run is kept in quarantine, and credits nobody.
+
+        Raises:
+            ReceiptError: the receipt is no good for this run; nothing was written.
+        """
+        if not receipt:
+            return await self._store(claimed(run), listener)
+        with self.notary.honoured(receipt, run.case) as known:
+            run = run.model_copy(update={"outcome": known.outcome, "judged_by": known.backend})
+            return await self._store(run, listener)
+
+    async def _store(self, run: Run, listener: Listener) -> Stored:
         seen = self.ledger.shown(run.question.text, namespace=run.namespace)
         told = {
-            "memory_ids": run.memory_ids or seen,
+            "memory_ids": () if run.claim else run.memory_ids or seen,
             # Whoever leaves out what was shown cannot hide that the run was made in its sight.
-            "seen": tuple(dict.fromkeys((*run.seen, *seen))),
+            "seen": tuple(dict.fromkeys((*run.memory_ids, *run.seen, *seen))),
             "draw": run.draw or self.ledger.take_draw(run.question.text, namespace=run.namespace),
         }
-        run = run.model_copy(update=told)
+        draw = told["draw"]
+        unsettled = run.outcome is None or run.claim
+        run = run.model_copy(update=told | ({"draw": None} if run.claim else {}))
         stored = await self.manager.consolidate((run,), listener=listener)
-        if run.outcome is None and run.draw is not None:
-            self.ledger.wait(stored.unit_ids, run.draw)
+        if unsettled and isinstance(draw, Draw):
+            self.ledger.wait(stored.unit_ids, draw)
         return stored
 
     async def add(self, unit: MemoryUnit) -> Stored:
@@ -175,7 +194,9 @@ class Mia:
             plan, usage = await Planner(self.models["planner"]).plan(question, recalled)
         else:
             return Planned(status="brief", recall=recalled, brief=plan_brief(question, recalled))
-        return Planned(status="plan", recall=recalled, plan=plan, warnings=repeats(plan, recalled), usage=usage)
+        return Planned(
+            status="plan", recall=recalled, plan=plan, warnings=warned(question.text, plan, recalled), usage=usage
+        )
 
     def replan_request(
         self, question: Question, plan: str, steps: Sequence[Step], answer: str, *, mark: str
@@ -281,12 +302,17 @@ class Mia:
             JudgeError, ModelError: the panel gave no verdict. Never means "wrong".
         """
         await listener(Event(stage="judge", message="checking the evidence"))
-        examined = await anyio.to_thread.run_sync(examine, case)
+        examined = await anyio.to_thread.run_sync(examine, case, self.config.trust.precision)
+        brief = None
         if form is not None:
-            return Judged(verdict=from_form(case, examined, form, self.config.trust))
-        if "judge" in self.models:
-            return Judged(verdict=await Panel(self.models["judge"], self.config.trust).judge(case, listener))
-        return Judged(verdict=examined, brief=judge_brief(case, examined))
+            verdict = from_form(case, examined, form, self.config.trust)
+        elif "judge" in self.models:
+            verdict = await Panel(self.models["judge"], self.config.trust).judge(case, listener)
+        else:
+            verdict, brief = examined, judge_brief(case, examined)
+        if odd := self.alarm.saw(verdict.label):
+            await listener(Event(stage="judge", message=odd))
+        return Judged(verdict=verdict, brief=brief, receipt=self.notary.issue(case, verdict))
 
     # -- the whole agent --------------------------------------------------------------------------------------
 
@@ -326,7 +352,9 @@ class Mia:
         episode = await run_episode(question, crew, query, self.config.budget, listener=listener)
         episode = episode.model_copy(update={"usage": episode.usage + spent})
         if store and episode.trajectory.steps:
-            await self.store(episode.run.model_copy(update={"namespace": query.namespace}), listener=listener)
+            run = episode.run.model_copy(update={"namespace": query.namespace})
+            receipt = self.notary.issue(run.case, episode.verdict) if episode.verdict else ""
+            await self.store(run, receipt=receipt, listener=listener)
         return episode
 
     async def _captioned(self, question: Question, image: "ImageQuery | None") -> tuple[Question, Usage]:
@@ -367,17 +395,3 @@ class Mia:
                 await close()
         await self.sources.aclose()
         await anyio.to_thread.run_sync(self.bank.close)
-
-
-def repeats(plan: Plan, recall: Recall) -> tuple[str, ...]:
-    """Warnings about a plan that does again what a recalled failure did, or that quarantined text directs."""
-    words = set(plan.text.casefold().split())
-    found = []
-    for hit in recall.failures:
-        tried = set((hit.unit.plan or hit.unit.workflow).casefold().split())
-        if tried and len(words & tried) >= 0.9 * len(words | tried):
-            found.append(f"this plan repeats {hit.unit.id}, which failed; try another way")
-    for hit in recall.successes:
-        if hit.unit.status is Status.QUARANTINED and any(repeats_text(step, hit.unit.workflow) for step in plan.steps):
-            found.append(f"this plan takes steps from {hit.unit.id}, which is quarantined: check them before acting")
-    return tuple(found)

@@ -38,6 +38,8 @@ class Judged(Value):
 
     verdict: Verdict
     brief: Brief | None = None
+    receipt: str = ""
+    """With it, and with nothing else, the verdict's label can enter the bank."""
 
 
 class QueryResult(Value):

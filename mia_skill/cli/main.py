@@ -5,11 +5,13 @@ from pathlib import Path
 import click
 
 from mia_skill import __version__
-from mia_skill.cli.ask import ask, judge
+from mia_skill.cli.ask import ask
 from mia_skill.cli.console import Group, Settings
 from mia_skill.cli.corpus import corpus
 from mia_skill.cli.doctor import doctor
+from mia_skill.cli.guard import guard, judge_plan
 from mia_skill.cli.install import install
+from mia_skill.cli.judge import judge
 from mia_skill.cli.manifest import bundle, manifest
 from mia_skill.cli.memory import memory
 from mia_skill.cli.serve import demo, serve, world
@@ -33,5 +35,5 @@ def main(ctx: click.Context, file: Path | None, home: Path | None, pairs: tuple[
     ctx.obj = Settings(file=file, home=home, pairs=pairs)
 
 
-for command in (serve, ask, judge, memory, corpus, doctor, install, manifest, bundle, demo, world):
+for command in (serve, ask, judge, judge_plan, guard, memory, corpus, doctor, install, manifest, bundle, demo, world):
     main.add_command(command)

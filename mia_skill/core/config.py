@@ -156,6 +156,10 @@ class TrustConfig(Section):
     """Weighted review score from which an answer is called correct."""
     reject: float = Field(default=4.0, ge=0, le=10)
     """Weighted review score up to which it is called incorrect; between the two: abstain."""
+    precision: float | None = Field(default=None, gt=0)
+    """Wanted precision of "correct" without a model; unmeasured ones mean never. Unset: the default band."""
+    receipt_hours: float = Field(default=24.0, gt=0)
+    """How long a judgment's receipt can bring its label into the bank."""
 
 
 class BudgetConfig(Section):

@@ -10,6 +10,7 @@ MiaError
 │   └── ModelReplyError         it answered, but not with what was asked for
 ├── PlanError              the Planner's reply is no plan. Never means "an empty plan"
 ├── JudgeError             no verdict could be had. Never means "wrong"
+├── ReceiptError           a receipt is forged, altered, expired, used, or of another run; nothing was written
 ├── SearchError            a search engine failed. Never means "no results"
 │   └── ReplayMiss              the recording that is replayed holds no answer to this; the message names it
 ├── VisitError             a page could not be had or read
@@ -51,6 +52,7 @@ __all__ = [
     "ModelStatusError",
     "ModelUnreachableError",
     "PlanError",
+    "ReceiptError",
     "ReplayMiss",
     "RobotsRefused",
     "SearchError",
@@ -120,6 +122,10 @@ class JudgeError(MiaError):
 
 Failure = Literal["blocked", "rate_limited", "timeout", "bad_request", "upstream_error", "paused", "replay"]
 """How a search failed. "paused": it was not asked, because it failed several times just before."""
+
+
+class ReceiptError(MiaError):
+    """A receipt of a judgment cannot be honoured; nothing was written."""
 
 
 class SearchError(MiaError):
