@@ -54,7 +54,7 @@ Queries = Annotated[
     Field(min_length=1, max_length=10),
 ]
 Several = Annotated[int, Field(ge=1, le=20)]
-FILLED_IN = WithJsonSchema({"type": "object", "description": "the brief's form, filled in"})
+FILLED_IN = WithJsonSchema({"type": "object", "description": "the brief's, filled in"})
 """A brief carries the schema of its form; the listing need not."""
 Score = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
 Handle = Annotated[str, Field(min_length=1, max_length=64)]

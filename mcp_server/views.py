@@ -21,7 +21,6 @@ __all__ = [
     "Handed",
     "HandleView",
     "JobView",
-    "JobView",
     "MemoryView",
     "PageView",
     "PlannedView",
