@@ -1,12 +1,13 @@
 """The do-no-harm gate against a known truth: are harmful units found, and what does looking for them cost?
 
-    python benchmarks/lift.py [--tasks 3000] [--seeds 5] [--withhold 0.05]
+    python benchmarks/lift.py [--tasks 3000] [--seeds 5] [--withhold 0.05] [--shown 1]
 
 A stream of tasks over as many topics as there are units, played on the real bank: recall (the gate draws), an outcome
 drawn from the truth, consolidate (the outcome is recorded, the gate decides). The truth: success without memory 0.6,
 with a good unit 0.75, with a harmful one 0.25. Three worlds: all units good, a quarter harmful, and memory as a whole
 harmful. Printed: harmful units found, after how many of their own tasks, good units withheld by mistake, and the
-success rate beside that of never and of always showing memory.
+success rate beside that of never and of always showing memory. With `--shown 2` every unit has a bystander that is
+shown beside it and does nothing: is the right one of the two found?
 """
 
 import argparse
@@ -50,16 +51,23 @@ class Played:
     good: int
 
 
-def play(bank: SqliteBank, share: float, harmful: float, *, topics: int, tasks: int, seed: int) -> Played:
+def topic_words(number: int) -> str:
+    """Words of a topic that no other has, without digits: those are masked as being no part of a question's shape."""
+    name = "".join("abcdefghij"[int(digit)] for digit in f"{number:03d}")
+    return f"beta{name} gamma{name} delta{name} epsilon{name} of"
+
+
+def play(
+    bank: SqliteBank, share: float, harmful: float, *, topics: int, tasks: int, seed: int, shown_k: int = 1
+) -> Played:
     """A stream of tasks on one bank."""
     rng = random.Random(seed)
     units = [
-        MemoryUnit(
-            question=f"alpha{seed}t{n} beta{n} gamma{n} delta{n} of", workflow=f"1. way {n}", outcome=Outcome.CORRECT
-        )
+        MemoryUnit(question=f"{kind} {topic_words(n)}", workflow=f"1. {kind} way {n}", outcome=Outcome.CORRECT)
+        for kind in ("own", "bystander")[:shown_k]
         for n in range(topics)
     ]
-    bank.consolidate(Consolidation(units=tuple(units)))
+    bank.consolidate(Consolidation(units=tuple(units), merge=False))
     bad = set(range(round(topics * harmful)))
     met = [0] * topics
     found: dict[int, int] = {}
@@ -69,11 +77,11 @@ def play(bank: SqliteBank, share: float, harmful: float, *, topics: int, tasks: 
         topic = rng.randrange(topics)
         met[topic] += 1
         query = MemoryQuery(
-            text=f"beta{topic} gamma{topic} delta{topic} of",
+            text=topic_words(topic),
             task=str(task),
             withhold=share,
             seed=seed,
-            k_success=1,
+            k_success=shown_k,
             k_failure=0,
         )
         recall = bank.recall(query)
@@ -88,7 +96,7 @@ def play(bank: SqliteBank, share: float, harmful: float, *, topics: int, tasks: 
         bank.consolidate(Consolidation(trials=(Trial(draw=recall.draw, won=won, judged_by="gold"),)))
         if topic in bad and topic not in found and bank.get(units[topic].id).status is Status.WITHHELD:
             found[topic] = met[topic]
-    at_end = {n for n in range(topics) if bank.get(units[n].id).status is Status.WITHHELD}
+    at_end = {n for n in range(len(units)) if bank.get(units[n].id).status is Status.WITHHELD}
     return Played(
         right=right / tasks,
         expected=expected / tasks,
@@ -97,7 +105,7 @@ def play(bank: SqliteBank, share: float, harmful: float, *, topics: int, tasks: 
         found_after=sorted(found.values()),
         harmful=len(bad),
         good_withheld=len(at_end - bad),
-        good=topics - len(bad),
+        good=len(units) - len(bad),
     )
 
 
@@ -108,8 +116,10 @@ def main() -> None:
     parser.add_argument("--topics", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--withhold", type=float, default=0.05)
+    parser.add_argument("--shown", type=int, choices=(1, 2), default=1)
     given = parser.parse_args()
-    print(f"{given.topics} units, {given.tasks} tasks, {given.seeds} seeds, share withheld {given.withhold}")
+    counts = f"{given.topics} units, {given.tasks} tasks, {given.seeds} seeds"
+    print(f"{counts}, share withheld {given.withhold}, {given.shown} shown a task")
     print(f"truth: {BASE} without memory, {GOOD} with a good unit, {HARMFUL} with a harmful one\n")
     head = ("world", "harmful found", "own tasks until (median, max)", "good withheld", "right", "always", "never")
     print("{:18} {:>14} {:>30} {:>14} {:>7} {:>7} {:>6}  withheld".format(*head))
@@ -119,7 +129,7 @@ def main() -> None:
         for seed in range(given.seeds):
             with tempfile.TemporaryDirectory() as folder:
                 bank = SqliteBank.open(Path(folder) / "bank.sqlite3", HashEmbedder())
-                sizes = {"topics": given.topics, "tasks": given.tasks}
+                sizes = {"topics": given.topics, "tasks": given.tasks, "shown_k": given.shown}
                 runs.append(play(bank, given.withhold, harmful, seed=seed, **sizes))
                 bank.close()
         print(line(name, runs) + f"   ({time.monotonic() - began:.0f} s)", flush=True)
@@ -127,8 +137,8 @@ def main() -> None:
             cost = statistics.mean(run.unguarded - run.expected for run in runs)
             print(f"  cost of looking {cost:.3f}; stated at most {COST}: {'kept' if cost <= COST else 'MISSED'}")
         if name == "a quarter harmful":
-            share = sum(after <= FOUND_WITHIN for run in runs for after in run.found_after)
-            share /= sum(run.harmful for run in runs)
+            quick = sum(after <= FOUND_WITHIN for run in runs for after in run.found_after)
+            share = quick / sum(run.harmful for run in runs)
             said = "kept" if share >= 0.9 else "MISSED"
             print(f"  found within {FOUND_WITHIN} of their tasks {share:.2f}; stated at least 0.9: {said}")
 

@@ -67,6 +67,7 @@ class RecalledMemory(View):
     workflow: str
     score: float
     similarity: float
+    why: str = ""
     quarantined: bool = False
 
 
@@ -288,6 +289,7 @@ def recalled_memory(hit: "Hit") -> RecalledMemory:
         workflow=unit.workflow,
         score=hit.score,
         similarity=hit.similarity,
+        why=hit.why,
         quarantined=unit.status is Status.QUARANTINED,
     )
 

@@ -58,6 +58,9 @@ def open_bank(config: MiaConfig, embedder: Embedder | None = None, *, for_reembe
         weights=config.memory.weights,
         merge_similarity=config.memory.merge_similarity,
         capacity=config.memory.capacity,
+        scoring=config.memory.scoring,
+        blend=config.memory.blend,
+        environment=config.memory.environment,
         for_reembed=for_reembed,
     )
 

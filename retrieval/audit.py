@@ -11,7 +11,7 @@ from retrieval.echo import echoed
 from retrieval.generalise import is_general
 from retrieval.vectors import Rows
 
-__all__ = ["AuditReport", "Finding", "FindingKind", "audit_units", "near_duplicates"]
+__all__ = ["AuditReport", "Finding", "FindingKind", "audit_units", "near_duplicates", "twins_of"]
 
 LOSING_USES = 3
 LOSING_RATE = 1 / 3
@@ -123,3 +123,19 @@ def near_duplicates(rows_ND: Rows, threshold: float) -> list[list[int]]:
     for position in range(len(rows_ND)):
         groups[find(position)].append(position)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def twins_of(
+    by_seq: Mapping[int, MemoryUnit], groups: Sequence[tuple[Sequence[int], Rows]], threshold: float
+) -> Sequence[Sequence[str]]:
+    """Ids of near-identical units, bucket by bucket; a group is the seqs and question vectors of one."""
+    found = []
+    for seqs, questions_ND in groups:
+        # Questions about different pictures are different questions.
+        by_caption: dict[str | None, list[int]] = defaultdict(list)
+        for position, seq in enumerate(seqs):
+            by_caption[by_seq[seq].caption].append(position)
+        for positions in by_caption.values():
+            for twins in near_duplicates(questions_ND[positions], threshold):
+                found.append([by_seq[seqs[positions[twin]]].id for twin in twins])
+    return found

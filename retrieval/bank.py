@@ -16,6 +16,7 @@ __all__ = [
     "Bank",
     "BankHealth",
     "Consolidation",
+    "Explanation",
     "Hit",
     "ImportReport",
     "MemoryQuery",
@@ -44,6 +45,8 @@ class MemoryQuery(Value):
     k_failure: int = Field(default=2, ge=0, le=20)
     min_similarity: float = Field(default=0.35, ge=-1, le=1)
     """Floor on the raw similarity: the paper's min-max alone always crowns a best one, however unrelated."""
+    min_relevance: float = Field(default=0.45, ge=0, le=1)
+    """The floor of the blended score, in place of `min_similarity`."""
     min_score: float | None = None
     max_tokens: int = Field(default=1500, ge=1)
     """All units shown together, at about four characters a token."""
@@ -54,6 +57,25 @@ class MemoryQuery(Value):
     withhold: float = Field(default=0.0, ge=0, le=0.5)
     """Share of tasks for which memory, or one unit, is left out by chance to measure whether it helps; 0 never."""
     seed: int = 0
+
+
+class Explanation(Value):
+    """What spoke for a unit under the blended score; all in 0..1."""
+
+    lexical: float
+    """Masked words and word pairs that match, weighted by rarity."""
+    shape: float
+    """Cosine of the masked questions."""
+    dense: float
+    """Cosine of the questions."""
+    relevance: float
+    """Their weighted mean."""
+    floor: float
+    """What the relevance had to reach."""
+    value: float
+    """Mean of what the unit is worth, or one draw of it."""
+    base: float
+    """What units of its bucket are worth on average."""
 
 
 class Hit(Value):
@@ -67,6 +89,8 @@ class Hit(Value):
     rarity: float
     """`1 / (u + 1)`"""
     why: str
+    explanation: Explanation | None = None
+    """None under the paper's score."""
 
 
 class Recall(Value):

@@ -6,11 +6,14 @@ nothing to save. FAISS's own kernel computes them in one pass, at the price of a
 
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.require import require
+from retrieval.postings import Postings, Shaped, shaped
+from retrieval.value import Evidence
 from retrieval.vectors import Rows
 
 __all__ = ["ROUNDING", "Bucket", "Entry", "FlatIndex", "Shelf", "VectorIndex", "faiss_build"]
@@ -94,12 +97,24 @@ class Entry(NamedTuple):
     wins: int
     question: bytes | None
     caption: bytes | None
+    shape: bytes | None = None
+    """Features of the masked question (`retrieval.shape`)."""
+    seen: Evidence = Evidence(0.0, 0.0, 0.0)
+
+    @property
+    def evidence(self) -> tuple[float, float, float, int]:
+        """As columns hold it."""
+        return self.seen.uses, self.seen.wins, self.seen.at, crc32(self.seen.where.encode())
 
 
 class Columns:
     """Numpy columns of equal length that grow by doubling."""
 
-    TYPES = (("seq", np.int64), ("uses", np.float64), ("wins", np.float64), ("category", np.int32), ("captioned", bool))
+    TYPES = (
+        *(("seq", np.int64), ("uses", np.float64), ("wins", np.float64), ("category", np.int32), ("captioned", bool)),
+        *(("seen_uses", np.float64), ("seen_wins", np.float64), ("seen_at", np.float64), ("seen_in", np.uint32)),
+        ("slot", np.int32),
+    )
 
     def __init__(self) -> None:
         self.count = 0
@@ -131,6 +146,7 @@ class Bucket:
         self._dimension = dimension
         self._questions = FlatIndex(dimension)
         self._captions: FlatIndex | None = None
+        self._postings = Postings()
         self.columns = Columns()
         self._position: dict[int, int] = {}
 
@@ -147,6 +163,11 @@ class Bucket:
             return None
         return self._captions.similarities(query_D)
 
+    def lexical_shares(self, asked: Shaped) -> Rows:
+        """`[N]`, how much of the masked question each unit's matches, 0..1."""
+        slot_N: NDArray[np.int32] = self.columns["slot"]
+        return self._postings.shares(asked)[slot_N]
+
     def questions(self) -> Rows:
         """All question vectors, copied, `[N, D]`."""
         return self._questions.matrix()
@@ -160,10 +181,11 @@ class Bucket:
             self._captions.add(np.zeros((start, self._dimension), dtype=np.float32))
         if self._captions is not None:
             self._captions.add(self._matrix([entry.caption for entry in entries]))
+        slots = self._postings.extend([shaped(entry.shape) for entry in entries])
         self.columns.append(
             [
-                (entry.seq, entry.uses, entry.wins, code, entry.caption is not None)
-                for entry, code in zip(entries, category, strict=True)
+                (entry.seq, entry.uses, entry.wins, code, entry.caption is not None, *entry.evidence, slot)
+                for entry, code, slot in zip(entries, category, slots.tolist(), strict=True)
             ]
         )
         self._position |= {entry.seq: start + offset for offset, entry in enumerate(entries)}
@@ -171,7 +193,8 @@ class Bucket:
     def update(self, entry: Entry, category: int) -> None:
         """New counts of a unit that is there; its vectors stay."""
         position = self._position[entry.seq]
-        for name, value in (("uses", entry.uses), ("wins", entry.wins), ("category", category)):
+        seen = zip(("seen_uses", "seen_wins", "seen_at", "seen_in"), entry.evidence, strict=True)
+        for name, value in (("uses", entry.uses), ("wins", entry.wins), ("category", category), *seen):
             self.columns[name][position] = value
 
     def remove(self, seq: int) -> None:
@@ -179,7 +202,10 @@ class Bucket:
         self._questions.swap_remove(position)
         if self._captions is not None:
             self._captions.swap_remove(position)
+        self._postings.drop(int(self.columns["slot"][position]))
         self.columns.swap_remove(position)
+        if self._postings.wasteful:
+            self.columns["slot"][:] = self._postings.compact()[self.columns["slot"]]
         if position < len(self):
             self._position[int(self.columns["seq"][position])] = position
 

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from mia_skill.core.errors import EmbedderMismatchError
 from mia_skill.core.types import MemoryUnit, Outcome, Status
 from retrieval.index import Entry, Shelf
+from retrieval.value import Evidence
 
 __all__ = ["LiveIndex", "bucket_of", "pair_bucket", "place_of", "unit_bucket"]
 
@@ -17,9 +18,10 @@ KEPT_FORGOTTEN = 10_000
 PLACE = "CASE status WHEN 'active' THEN outcome WHEN 'revoked' THEN NULL ELSE outcome || ':' || status END"
 """`place_of` in SQL."""
 ENTRIES = {
-    "unit": f"SELECT r.seq, namespace, modality, {PLACE}, category, uses, wins, v.question, v.caption "
+    "unit": f"SELECT r.seq, namespace, modality, {PLACE}, category, uses, wins, v.question, v.caption, "
+    "v.shape, seen_uses, seen_wins, seen_at, seen_in "
     "FROM units r LEFT JOIN vectors v ON v.owner = 'unit' AND v.seq = r.seq",
-    "pair": "SELECT r.seq, namespace, NULL, NULL, category, 0, 0, v.question, v.caption "
+    "pair": "SELECT r.seq, namespace, NULL, NULL, category, 0, 0, v.question, v.caption, NULL, 0, 0, 0, '' "
     "FROM pairs r LEFT JOIN vectors v ON v.owner = 'pair' AND v.seq = r.seq",
 }
 
@@ -129,6 +131,6 @@ class LiveIndex:
 
 
 def _entries(owner: str, chunk: list[sqlite3.Row]) -> Iterator[Entry]:
-    for seq, namespace, modality, outcome, category, uses, wins, question, caption in chunk:
+    for seq, namespace, modality, outcome, category, uses, wins, question, caption, shape, *seen in chunk:
         bucket = unit_bucket(namespace, modality, outcome) if owner == "unit" else pair_bucket(namespace)
-        yield Entry(seq, bucket, category, uses, wins, question, caption)
+        yield Entry(seq, bucket, category, uses, wins, question, caption, shape, Evidence(*seen))

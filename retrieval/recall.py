@@ -7,7 +7,7 @@ import numpy as np
 
 from mia_skill.core.config import ScoreWeights
 from mia_skill.core.types import MemoryUnit
-from retrieval.bank import Hit, MemoryQuery, Recall
+from retrieval.bank import Explanation, Hit, MemoryQuery, Recall
 from retrieval.index import ROUNDING, Bucket
 from retrieval.score import paper_scores, similarity
 from retrieval.vectors import Rows
@@ -26,6 +26,7 @@ class Ranked(NamedTuple):
     similarity: float
     uses: int
     wins: int
+    explanation: Explanation | None = None
 
 
 class Ranking(NamedTuple):
@@ -35,8 +36,12 @@ class Ranking(NamedTuple):
     considered: int
     top_similarity: float | None
     """Of the whole bucket, also when nothing passed; None for an empty one."""
+    floor: float = -1.0
+    """What it had to reach."""
+    measure: str = "similarity"
 
 
+MEASURED = {"similarity": "similar", "relevance": "relevant"}
 NOTHING = Ranking((), 0, None)
 
 
@@ -79,7 +84,7 @@ def rank(
         if query.min_score is None or score >= query.min_score:
             uses, wins = int(columns["uses"][at]), int(columns["wins"][at])
             best.append(Ranked(int(columns["seq"][at]), score, float(sim_N[at]), uses, wins))
-    return Ranking(tuple(best), len(sim_M), high)
+    return Ranking(tuple(best), len(sim_M), high, query.min_similarity)
 
 
 def nearest(
@@ -114,6 +119,19 @@ def _top(scores_E: np.ndarray, sim_E: np.ndarray, seq_E: np.ndarray, k: int) -> 
 def make_hit(unit: MemoryUnit, ranked: Ranked) -> Hit:
     """A hit with the reasons for it."""
     shown = f"right {ranked.wins} of the {ranked.uses} times it was shown" if ranked.uses else "never shown so far"
+    told = ranked.explanation
+    if told is not None:
+        return Hit(
+            unit=unit,
+            score=ranked.score,
+            similarity=ranked.similarity,
+            value=ranked.wins / (ranked.uses + 1),
+            rarity=1 / (ranked.uses + 1),
+            why=f"relevance {told.relevance:.2f} (words {told.lexical:.2f}, shape {told.shape:.2f}, meaning "
+            f"{told.dense:.2f}; floor {told.floor:.2f}); {shown}; worth {told.value:.2f}, "
+            f"usual {told.base:.2f}",
+            explanation=told,
+        )
     return Hit(
         unit=unit,
         score=ranked.score,
@@ -154,12 +172,16 @@ def note_of(query: MemoryQuery, rankings: Sequence[Ranking], kept: int) -> str:
             return "nothing was asked for: k_success and k_failure are 0"
         where = f"namespace {query.namespace!r}" + (f", category {query.category!r}" if query.category else "")
         return f"nothing relevant: no judged units to compare with in {where}"
-    top = max(ranking.top_similarity for ranking in rankings if ranking.top_similarity is not None)
-    best = f"the most similar of {considered} units has similarity {top:.2f}"
+    top, floor, measure = max(
+        (ranking.top_similarity, ranking.floor, ranking.measure)
+        for ranking in rankings
+        if ranking.top_similarity is not None
+    )
+    best = f"the most {MEASURED[measure]} of {considered} units has {measure} {top:.2f}"
     if ranked:
         return f"nothing relevant fits: {ranked} units are longer than the limit of {query.max_tokens} tokens; {best}"
-    if top < query.min_similarity:
-        return f"nothing relevant: {best}, under the floor of {query.min_similarity:.2f}"
+    if top < floor:
+        return f"nothing relevant: {best}, under the floor of {floor:.2f}"
     return f"nothing relevant: {best}, but no score reaches {query.min_score}"
 
 

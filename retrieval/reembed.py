@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 
 from mia_skill.core.errors import BankError
 from retrieval.bank import Progress
-from retrieval.rows import blob, next_change
+from retrieval.rows import blob, next_change, shape_all
+from retrieval.shape import masked_text
 from retrieval.vectors import Embedder
 
 __all__ = ["reembed"]
@@ -50,19 +51,22 @@ def reembed(work: Work, embedder: Embedder, listener: Progress | None) -> int:
 
 def _stage(work: Work, embedder: Embedder, identity: str, todo: list[sqlite3.Row]) -> int:
     captioned = [row for row in todo if row["caption"] is not None]
-    vectors = embedder.embed([row["question"] for row in todo] + [row["caption"] for row in captioned])
-    captions = {
-        (row["owner"], row["seq"]): blob(vector) for row, vector in zip(captioned, vectors[len(todo) :], strict=True)
-    }
+    units = [row for row in todo if row["owner"] == "unit"]
+    texts = [row["question"] for row in todo] + [row["caption"] for row in captioned]
+    vectors = embedder.embed([*texts, *(masked_text(row["question"]) for row in units)])
+    keyed = [(row["owner"], row["seq"]) for row in captioned]
+    captions = dict(zip(keyed, map(blob, vectors[len(todo) : len(texts)]), strict=True))
+    masked = dict(zip([("unit", row["seq"]) for row in units], map(blob, vectors[len(texts) :]), strict=True))
     with work() as rows:
         rows.executemany(
-            "INSERT OR REPLACE INTO staged_vectors VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO staged_vectors (embedder, owner, seq, question, caption, masked) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
             [
-                (identity, row["owner"], row["seq"], blob(vector), captions.get((row["owner"], row["seq"])))
-                for row, vector in zip(todo, vectors[: len(todo)], strict=True)
+                (identity, *key, blob(vector), captions.get(key), masked.get(key))
+                for key, vector in zip(((row["owner"], row["seq"]) for row in todo), vectors, strict=False)
             ],
         )
-    return len(vectors)
+    return len(texts)
 
 
 def _swap(rows: sqlite3.Connection, identity: str) -> bool:
@@ -79,11 +83,13 @@ def _swap(rows: sqlite3.Connection, identity: str) -> bool:
     rows.execute("DELETE FROM vectors")
     for owner, table in (("unit", "units"), ("pair", "pairs")):
         rows.execute(
-            "INSERT INTO vectors SELECT owner, seq, question, caption FROM staged_vectors "
+            "INSERT INTO vectors (owner, seq, question, caption, masked) "
+            "SELECT owner, seq, question, caption, masked FROM staged_vectors "
             f"WHERE embedder = ? AND owner = ? AND seq IN (SELECT seq FROM {table})",
             (identity, owner),
         )
     rows.execute("DELETE FROM staged_vectors")
+    shape_all(rows)
     change = next_change(rows)
     # Every process, this one included, loads anew.
     rows.execute(

@@ -1,12 +1,14 @@
 """Rows of the bank's tables as values, and the statements that write them."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import orjson
 
 from mia_skill.core.types import MemoryUnit, PlanPair
 from retrieval.lineage import TRUSTED, least
+from retrieval.shape import features
 from retrieval.vectors import Rows
 
 __all__ = [
@@ -15,9 +17,11 @@ __all__ = [
     "blob",
     "insert_pair",
     "insert_unit",
+    "masked_rows",
     "next_change",
     "pair_of",
     "put_vectors",
+    "shape_all",
     "unit_of",
     "update_unit",
 ]
@@ -56,7 +60,8 @@ def unit_fields(unit: MemoryUnit) -> dict[str, object]:
 
 def insert_unit(rows: sqlite3.Connection, unit: MemoryUnit, change: int) -> int:
     """Write a new unit; returns its seq."""
-    return _insert(rows, "units", {**unit_fields(unit), "change": change})
+    seen = {"seen_uses": unit.uses, "seen_wins": unit.wins, "seen_at": unit.updated_at.timestamp()}
+    return _insert(rows, "units", {**unit_fields(unit), **seen, "change": change})
 
 
 def insert_pair(rows: sqlite3.Connection, pair: PlanPair, change: int) -> int:
@@ -65,15 +70,42 @@ def insert_pair(rows: sqlite3.Connection, pair: PlanPair, change: int) -> int:
 
 
 def update_unit(rows: sqlite3.Connection, seq: int, unit: MemoryUnit, change: int) -> None:
-    """Overwrite all fields of a unit."""
+    """Overwrite all fields of a unit; uses and wins that are new are new evidence."""
     fields = {**unit_fields(unit), "change": change}
     assigned = ", ".join(f"{name} = :{name}" for name in fields)
-    rows.execute(f"UPDATE units SET {assigned} WHERE seq = :seq", {**fields, "seq": seq})
+    seen = "seen_uses = seen_uses + :uses - uses, seen_wins = seen_wins + :wins - wins"
+    rows.execute(f"UPDATE units SET {seen}, {assigned} WHERE seq = :seq", {**fields, "seq": seq})
 
 
-def put_vectors(rows: sqlite3.Connection, owner: str, seq: int, question: bytes, caption: bytes | None) -> None:
-    """Write the vectors of one row."""
-    rows.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", (owner, seq, question, caption))
+def put_vectors(
+    rows: sqlite3.Connection,
+    owner: str,
+    seq: int,
+    question: bytes,
+    caption: bytes | None,
+    masked: bytes | None = None,
+    shape: bytes | None = None,
+) -> None:
+    """Write the vectors of one row, and the features of its question."""
+    statement = (
+        "INSERT OR REPLACE INTO vectors (owner, seq, question, caption, masked, shape) VALUES (?, ?, ?, ?, ?, ?)"
+    )
+    rows.execute(statement, (owner, seq, question, caption, masked, shape))
+
+
+def masked_rows(rows: sqlite3.Connection, seqs: Sequence[int]) -> list[Rows | None]:
+    """The masked vectors of units, in the order asked; None where there is none."""
+    places = ", ".join("?" * len(seqs))
+    statement = f"SELECT seq, masked FROM vectors WHERE owner = 'unit' AND masked IS NOT NULL AND seq IN ({places})"
+    found = {seq: np.frombuffer(masked, dtype="<f4") for seq, masked in rows.execute(statement, seqs)}
+    return [found.get(seq) for seq in seqs]
+
+
+def shape_all(rows: sqlite3.Connection) -> None:
+    """Give units of an older schema their features; their masked vectors come with the next re-embedding."""
+    found = rows.execute("SELECT seq, question FROM units ORDER BY seq").fetchall()
+    shapes = [(features(row["question"]).tobytes(), row["seq"]) for row in found]
+    rows.executemany("UPDATE vectors SET shape = ? WHERE owner = 'unit' AND seq = ?", shapes)
 
 
 def next_change(rows: sqlite3.Connection) -> int:

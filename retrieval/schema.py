@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mia_skill.core.errors import BankCorruptError, BankError, BankUnwritableError
 from retrieval.custody import take_into_custody
+from retrieval.rows import shape_all
 
 __all__ = ["MIGRATIONS", "SCHEMA_VERSION", "connect", "store_errors", "transaction"]
 
@@ -139,11 +140,29 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TRIGGER log_is_kept BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
     CREATE TRIGGER log_is_final BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
     """,
+    """
+    -- `masked` is the vector of the masked question, NULL where none was made; `shape` its hashed features; `seen_*`
+    -- the fading evidence of what a unit is worth, up to when (epoch seconds) and in which environment
+    ALTER TABLE vectors ADD COLUMN masked BLOB;
+    ALTER TABLE vectors ADD COLUMN shape BLOB;
+    ALTER TABLE staged_vectors ADD COLUMN masked BLOB;
+    ALTER TABLE units ADD COLUMN seen_uses REAL NOT NULL DEFAULT 0;
+    ALTER TABLE units ADD COLUMN seen_wins REAL NOT NULL DEFAULT 0;
+    ALTER TABLE units ADD COLUMN seen_at REAL NOT NULL DEFAULT 0;
+    ALTER TABLE units ADD COLUMN seen_in TEXT NOT NULL DEFAULT '';
+    UPDATE units SET seen_uses = uses, seen_wins = wins, seen_at = coalesce(unixepoch(updated_at), 0);
+    CREATE TABLE draws (                    -- what the gate drew for a task whose outcome is not known yet
+        key TEXT PRIMARY KEY,
+        namespace TEXT NOT NULL,
+        draw TEXT NOT NULL,
+        at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 """Number n takes a file from version n-1 to n. Never edited once released; changes are appended."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
-AFTER = {1: take_into_custody}
+AFTER = {1: take_into_custody, 2: shape_all}
 """What a migration does beyond SQL: in the same transaction, when all tables are as this version knows them."""
 
 UNWRITABLE = {

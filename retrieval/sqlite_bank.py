@@ -1,31 +1,36 @@
 """The memory bank on SQLite: rows are the truth, the FAISS index in memory follows them."""
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import RLock
+from typing import Literal
 
-from mia_skill.core.config import ScoreWeights
+from mia_skill.core.config import BlendWeights, ScoreWeights
 from mia_skill.core.errors import EmbedderMismatchError, InputError, UnknownIdError
-from mia_skill.core.types import Feedback, MemoryUnit, Outcome, PlanPair, Status
-from retrieval.audit import AuditReport, audit_units, near_duplicates
+from mia_skill.core.types import Feedback, MemoryUnit, Outcome, PlanPair, Status, utc_now
+from retrieval.audit import AuditReport, audit_units, twins_of
 from retrieval.bank import BankHealth, Consolidation, Hit, MemoryQuery, PairHit, Progress, Recall, Stored, UnitPage
-from retrieval.index import Shelf
+from retrieval.contest import Asked, contest, pool_of, shown_apart
+from retrieval.gate import Trial
+from retrieval.index import Bucket, Shelf
 from retrieval.inspect import add_functions, health_of, list_units
 from retrieval.live import LiveIndex, pair_bucket
+from retrieval.postings import shaped
 from retrieval.recall import Ranking, make_hit, nearest, rank, recall_of
 from retrieval.reembed import reembed
-from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, pair_of, unit_of
+from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, masked_rows, pair_of, unit_of
 from retrieval.schema import SCHEMA_VERSION, connect, store_errors, transaction
 from retrieval.steward import Steward
-from retrieval.transfer import BrokenLine, ImportReport, adopted, header, pair_line, read_lines, unit_line
-from retrieval.vectors import Embedder, Rows
+from retrieval.transfer import BrokenLine, ImportReport, adopted, header, pair_line, read_lines, trial_line, unit_line
+from retrieval.trials import all_trials
+from retrieval.vectors import Embedder
 from retrieval.withhold import asked_buckets, settle, sound, together
-from retrieval.writer import Kept, Vectors, Writer
+from retrieval.writer import Kept, Vectors, Writer, vectors_of
 
 __all__ = ["SqliteBank"]
 
@@ -44,6 +49,8 @@ class SqliteBank(Steward):
         weights: ScoreWeights,
         merge_similarity: float,
         capacity: int | None = None,
+        blend: BlendWeights | None = None,
+        environment: str = "",
     ) -> None:
         self._path = path
         self._rows = rows
@@ -51,6 +58,8 @@ class SqliteBank(Steward):
         self._weights = weights
         self._merge_similarity = merge_similarity
         self._capacity = capacity
+        self._blend = blend
+        self._environment = environment
         self._live = LiveIndex(embedder.identity)
         self._lock = RLock()
 
@@ -63,6 +72,9 @@ class SqliteBank(Steward):
         weights: ScoreWeights | None = None,
         merge_similarity: float = 0.97,
         capacity: int | None = None,
+        scoring: Literal["paper", "blend"] = "blend",
+        blend: BlendWeights | None = None,
+        environment: str = "",
         for_reembed: bool = False,
         busy_timeout_s: float = 5.0,
     ) -> "SqliteBank":
@@ -74,7 +86,8 @@ class SqliteBank(Steward):
             BankError: see `retrieval.schema.connect`.
         """
         rows = connect(path, busy_timeout_s=busy_timeout_s)
-        bank = cls(path, rows, embedder, weights or ScoreWeights(), merge_similarity, capacity)
+        mixed = (blend or BlendWeights()) if scoring == "blend" else None
+        bank = cls(path, rows, embedder, weights or ScoreWeights(), merge_similarity, capacity, mixed, environment)
         try:
             add_functions(rows)
             if not for_reembed:
@@ -96,17 +109,13 @@ class SqliteBank(Steward):
             # Spares the first user the loading of a model.
             with self._work(write=False) as rows:
                 return settle(rows, query, recall_of(query, (), ((), ())), ())
-        (vectors,) = self._embed([(query.text, query.caption)])
+        (vectors,) = self._embed([(query.text, query.caption)], masked=1)
         with self._work(write=False) as rows:
             shelf = self._followed(rows, "unit")
             self._same_dimension(rows, vectors)
             category = None if query.category is None else shelf.code(query.category)
-            rankings = [
-                rank(shelf.bucket(key), query, k, vectors.question, vectors.caption, self._weights, category)
-                for key, k in asked
-            ]
-            hits = [sound(rows, self._hits(rows, ranking)) for ranking in rankings]
-            rankings, shown, kept_back = together(query, rankings, hits)
+            found = [self._rank(rows, shelf.bucket(key), query, k, vectors, category) for key, k in asked]
+            rankings, shown, kept_back = together(query, [one for one, _ in found], [hits for _, hits in found])
             return settle(rows, query, recall_of(query, rankings, shown), kept_back)
 
     def similar_pairs(
@@ -174,6 +183,8 @@ class SqliteBank(Steward):
                     yield unit_line(unit_of(row))
                 for row in rows.execute(f"SELECT {PAIR_COLUMNS} FROM pairs p ORDER BY seq"):
                     yield pair_line(pair_of(row))
+                for trial in all_trials(rows):
+                    yield trial_line(trial)
         finally:
             rows.close()
 
@@ -184,7 +195,7 @@ class SqliteBank(Steward):
                 row["seq"]: unit_of(row) for row in rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u ORDER BY seq")
             }
             groups = [(bucket.columns["seq"].tolist(), bucket.questions()) for _, bucket in shelf.buckets()]
-        return audit_units(by_seq.values(), self._duplicates(by_seq, groups))
+        return audit_units(by_seq.values(), twins_of(by_seq, groups, self._merge_similarity))
 
     def health(self) -> BankHealth:
         with self._lock:
@@ -204,11 +215,11 @@ class SqliteBank(Steward):
 
     def feedback(self, unit_id: str, feedback: Feedback, outcome: Outcome | None = None) -> MemoryUnit:
         with self._work(write=True) as rows:
-            return Writer(rows, self._live).feedback(unit_id, feedback, outcome)
+            return self._pen(rows).feedback(unit_id, feedback, outcome)
 
     def forget(self, unit_ids: Sequence[str]) -> int:
         with self._work(write=True) as rows:
-            count = Writer(rows, self._live).forget(unit_ids)
+            count = self._pen(rows).forget(unit_ids)
         with self._lock, store_errors(self._path):
             # The write-ahead log still holds the text; where a reader keeps it, the next checkpoint clears it.
             self._rows.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -254,7 +265,7 @@ class SqliteBank(Steward):
 
     def _writer(self, rows: sqlite3.Connection) -> Writer:
         self._live.follow(rows)
-        return Writer(rows, self._live)
+        return self._pen(rows)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -274,17 +285,8 @@ class SqliteBank(Steward):
         self._live.follow(rows)
         return self._live.shelf(owner)
 
-    def _embed(self, texts: Sequence[tuple[str, str | None]]) -> "tuple[Vectors, ...]":
-        """Vectors of (question, caption) pairs. Questions are compared with questions: all are of kind "query"."""
-        if not texts:
-            return ()
-        captions = [caption for _, caption in texts if caption is not None]
-        vectors = self._embedder.embed([question for question, _ in texts] + captions, "query")
-        rest: Iterator[Rows] = iter(vectors[len(texts) :])
-        return tuple(
-            Vectors(vector, None if caption is None else next(rest))
-            for vector, (_, caption) in zip(vectors[: len(texts)], texts, strict=True)
-        )
+    def _embed(self, texts: Sequence[tuple[str, str | None]], masked: int = 0) -> "tuple[Vectors, ...]":
+        return vectors_of(self._embedder, texts, masked, blended=self._blend is not None)
 
     def _same_dimension(self, rows: sqlite3.Connection, vectors: Vectors) -> None:
         (stored,) = _one(rows, "SELECT dimension FROM state")
@@ -293,6 +295,28 @@ class SqliteBank(Steward):
                 f"the stored vectors have {stored} dimensions, the embedder now gives {len(vectors.question)}: "
                 "the model behind it was changed; run `mia memory reembed`, or bring the old one back"
             )
+
+    def _rank(
+        self,
+        rows: sqlite3.Connection,
+        bucket: Bucket | None,
+        query: MemoryQuery,
+        k: int,
+        asked: Vectors,
+        category: int | None,
+    ) -> "tuple[Ranking, tuple[Hit, ...]]":
+        """The best of one bucket, by the paper's score or by the blend."""
+        if self._blend is None:
+            ranking = rank(bucket, query, k, asked.question, asked.caption, self._weights, category)
+            return ranking, sound(rows, self._hits(rows, ranking))
+        question = Asked(asked.question, asked.caption, asked.masked, shaped(asked.shape))
+        given = (self._weights, self._blend, category, partial(masked_rows, rows), utc_now(), self._environment)
+        pool = pool_of(bucket, query, question, *given) if bucket is not None and k else None
+        ranking = contest(pool, query, self._blend, k)
+        return shown_apart(ranking, sound(rows, self._hits(rows, ranking)), k, self._blend)
+
+    def _pen(self, rows: sqlite3.Connection) -> Writer:
+        return Writer(rows, self._live, self._blend, self._environment)
 
     def _hits(self, rows: sqlite3.Connection, ranking: Ranking) -> "tuple[Hit, ...]":
         statement = f"SELECT {UNIT_COLUMNS} FROM units u WHERE seq = ?"
@@ -309,11 +333,11 @@ class SqliteBank(Steward):
         texts = [(unit.question, unit.caption) for unit in c.units] + [
             (pair.question, pair.caption) for pair in c.pairs
         ]
-        vectors = self._embed(texts)
+        vectors = self._embed(texts, masked=len(c.units))
         unit_vectors, pair_vectors = vectors[: len(c.units)], vectors[len(c.units) :]
         with self._work(write=True) as rows:
             self._live.follow(rows)
-            writer = Writer(rows, self._live)
+            writer = self._pen(rows)
             if vectors:
                 self._same_dimension(rows, vectors[0])
                 writer.claim(self._embedder.identity, len(vectors[0].question))
@@ -323,8 +347,8 @@ class SqliteBank(Steward):
             )
             alike = None if restored else self._merge_similarity
             pair_ids = tuple(writer.pair(pair, one, alike) for pair, one in zip(c.pairs, pair_vectors, strict=True))
-            credit = writer.credits(c.credits)
-            writer.trials(c.trials)
+            credit = writer.credits(c.credits, () if restored else c.trials)
+            writer.trials(c.trials, restored=restored)
             writer.fit(c.units, self._capacity)
         return kept, pair_ids, credit
 
@@ -353,28 +377,18 @@ class SqliteBank(Steward):
                 bank.close()
         return report.model_copy(update={"dry_run": True})
 
-    def _duplicates(
-        self, by_seq: dict[int, MemoryUnit], groups: "Sequence[tuple[Sequence[int], Rows]]"
-    ) -> "Sequence[Sequence[str]]":
-        found = []
-        for seqs, questions_ND in groups:
-            # Questions about different pictures are different questions.
-            by_caption: dict[str | None, list[int]] = defaultdict(list)
-            for position, seq in enumerate(seqs):
-                by_caption[by_seq[seq].caption].append(position)
-            for positions in by_caption.values():
-                for twins in near_duplicates(questions_ND[positions], self._merge_similarity):
-                    found.append([by_seq[seqs[positions[twin]]].id for twin in twins])
-        return found
-
 
 def _one(rows: sqlite3.Connection, statement: str, *given: object) -> sqlite3.Row:
     row: sqlite3.Row = rows.execute(statement, given).fetchone()
     return row
 
 
-def _arriving(batch: Sequence[MemoryUnit | PlanPair], *, restore: bool, namespace: str | None) -> Consolidation:
+def _arriving(batch: Sequence[MemoryUnit | PlanPair | Trial], *, restore: bool, namespace: str | None) -> Consolidation:
     moved = {} if namespace is None else {"namespace": namespace}
     units = [one.model_copy(update=moved) for one in batch if isinstance(one, MemoryUnit)]
     pairs = [one.model_copy(update=moved) for one in batch if isinstance(one, PlanPair)]
-    return Consolidation(units=tuple(units if restore else map(adopted, units)), pairs=tuple(pairs))
+    # Outcomes are evidence of this bank's own use: only one's own export brings them back.
+    trials = [one for one in batch if isinstance(one, Trial)] if restore and namespace is None else []
+    return Consolidation(
+        units=tuple(units if restore else map(adopted, units)), pairs=tuple(pairs), trials=tuple(trials)
+    )

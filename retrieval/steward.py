@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from retrieval.chain import LogReport
 from retrieval.custody import Revocation, Trace, find, promote, revoke, trace
-from retrieval.gate import LiftReport
+from retrieval.gate import Draw, LiftReport
 from retrieval.log import append, verify_log
 from retrieval.prune import PruneReport, PruneRules, doomed
 from retrieval.rows import UNIT_COLUMNS, unit_of
-from retrieval.trials import lift_report
+from retrieval.trials import keep_draw, lift_report, take_draw
 
 if TYPE_CHECKING:
     from retrieval.writer import Writer
@@ -53,6 +53,17 @@ class Steward:
     def trace(self, unit_id: str) -> Trace:
         with self._work(write=False) as rows:
             return trace(rows, unit_id)
+
+    def keep_draw(self, key: str, draw: Draw) -> None:
+        with self._work(write=True) as rows:
+            keep_draw(rows, key, draw)
+
+    def take_draw(self, key: str) -> Draw | None:
+        with self._work(write=False) as rows:
+            if rows.execute("SELECT 1 FROM draws WHERE key = ?", (key,)).fetchone() is None:
+                return None
+        with self._work(write=True) as rows:
+            return take_draw(rows, key)
 
     def verify_log(self, *, head: str | None = None) -> LogReport:
         with self._work(write=False) as rows:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from retrieval.chain import LogReport
 from retrieval.custody import Revocation, Trace
-from retrieval.gate import LiftReport
+from retrieval.gate import Draw, LiftReport
 from retrieval.prune import PruneReport, PruneRules
 
 __all__ = ["LiftReport", "LogReport", "PruneReport", "PruneRules", "Revocation", "Stewardship", "Trace"]
@@ -45,6 +45,14 @@ class Stewardship(Protocol):
         Raises:
             UnknownIdError: there is no such unit.
         """
+        ...
+
+    def keep_draw(self, key: str, draw: Draw) -> None:
+        """Remember what the gate did for a task until its outcome is known, also over a restart; for `KEPT_DAYS`."""
+        ...
+
+    def take_draw(self, key: str) -> Draw | None:
+        """The draw kept under `key`, once: an outcome counts one time."""
         ...
 
     def verify_log(self, *, head: str | None = None) -> LogReport:

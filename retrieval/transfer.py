@@ -8,10 +8,12 @@ from pydantic import ValidationError
 
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import MemoryUnit, Origin, PlanPair, Value
+from retrieval.gate import Trial
 
-__all__ = ["BrokenLine", "ImportReport", "adopted", "header", "pair_line", "parse_line", "read_lines", "unit_line"]
+__all__ = ["BrokenLine", "ImportReport", "adopted", "header", "pair_line", "parse_line", "read_lines", "trial_line"]
+__all__ += ["unit_line"]
 
-Kept = TypeVar("Kept", MemoryUnit, PlanPair)
+Kept = TypeVar("Kept", MemoryUnit, PlanPair, Trial)
 FORMAT = 1
 """Raised when an older reader could misread a line."""
 
@@ -52,7 +54,12 @@ def pair_line(pair: PlanPair) -> dict[str, object]:
     return {"kind": "pair", **pair.model_dump(mode="json")}
 
 
-def parse_line(line: str | bytes | dict[str, object]) -> MemoryUnit | PlanPair | None:
+def trial_line(trial: Trial) -> dict[str, object]:
+    """An outcome of the gate as a line."""
+    return {"kind": "trial", **trial.model_dump(mode="json")}
+
+
+def parse_line(line: str | bytes | dict[str, object]) -> MemoryUnit | PlanPair | Trial | None:
     """What a line holds; None for a header or an empty line.
 
     Raises:
@@ -78,13 +85,15 @@ def parse_line(line: str | bytes | dict[str, object]) -> MemoryUnit | PlanPair |
             return _unit(fields)
         case "pair":
             return _validated(PlanPair, fields)
+        case "trial":
+            return _validated(Trial, fields)
         case _:
-            raise InputError(f"kind {kind!r} is neither 'unit' nor 'pair'")
+            raise InputError(f"kind {kind!r} is none of 'unit', 'pair' and 'trial'")
 
 
 def read_lines(
     lines: Iterable[str | bytes | dict[str, object]], broken: list[BrokenLine]
-) -> Iterator[MemoryUnit | PlanPair]:
+) -> Iterator[MemoryUnit | PlanPair | Trial]:
     """The values of all sound lines; the others are appended to `broken`."""
     for number, line in enumerate(lines, 1):
         try:

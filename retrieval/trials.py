@@ -1,13 +1,19 @@
 """Outcomes of both arms in the bank's tables: one row a judged task, and running tallies beside it."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 
 import orjson
 
+from mia_skill.core.types import utc_now
 from retrieval.gate import Arm, Draw, LiftReport, LiftRow, Tally, Trial, harmful, lift
 
-__all__ = ["attempts", "judged_tasks", "lift_report", "record", "tally_of"]
+__all__ = ["all_trials", "attempts", "judged_tasks", "keep_draw", "known", "lift_report", "record", "tally_of"]
+__all__ += ["take_draw"]
+
+KEPT_DAYS = 30
+"""After which a draw whose outcome never came is dropped."""
 
 SCOPES = ("namespace", "category", "unit")
 
@@ -90,3 +96,31 @@ def _row(row: sqlite3.Row, withheld: Iterable[str]) -> LiftRow:
     return LiftRow(
         scope=scope, key=key, namespace=row["namespace"], tally=tally, lift=lift(tally), withheld_now=kept_back
     )
+
+
+def keep_draw(rows: sqlite3.Connection, key: str, draw: Draw) -> None:
+    """Keep what was drawn for a task that is under way; ids only, no text."""
+    now = utc_now()
+    rows.execute("DELETE FROM draws WHERE at < ?", ((now - timedelta(days=KEPT_DAYS)).isoformat(),))
+    row = (key, draw.namespace, draw.model_dump_json(), now.isoformat())
+    rows.execute("INSERT OR REPLACE INTO draws VALUES (?, ?, ?, ?)", row)
+
+
+def take_draw(rows: sqlite3.Connection, key: str) -> Draw | None:
+    """The draw of a task, and it is gone."""
+    row = rows.execute("DELETE FROM draws WHERE key = ? RETURNING draw", (key,)).fetchone()
+    return None if row is None else Draw.model_validate_json(row["draw"])
+
+
+def all_trials(rows: sqlite3.Connection) -> Iterator[Trial]:
+    """Every outcome that was kept, oldest first."""
+    names = ("task", "namespace", "category", "arm", "randomised")
+    for row in rows.execute("SELECT * FROM trials ORDER BY seq"):
+        given = {name: row[name] for name in names} | {name: orjson.loads(row[name]) for name in ("shown", "withheld")}
+        yield Trial.model_validate({"draw": given, **{name: row[name] for name in ("won", "judged_by", "at")}})
+
+
+def known(rows: sqlite3.Connection, trial: Trial) -> bool:
+    """Is this very outcome here already?"""
+    given = (trial.draw.task, trial.at.isoformat(), trial.draw.arm.value)
+    return rows.execute("SELECT 1 FROM trials WHERE task = ? AND at = ? AND arm = ?", given).fetchone() is not None

@@ -50,7 +50,9 @@ def together(
         room = max(0, k - len(trusted.best))
         tops = [one.top_similarity for one in (trusted, doubted) if one.top_similarity is not None]
         best = (*trusted.best, *doubted.best[:room])
-        both.append(Ranking(best, trusted.considered + doubted.considered, max(tops, default=None)))
+        first = trusted if trusted.top_similarity is not None else doubted
+        count = trusted.considered + doubted.considered
+        both.append(first._replace(best=best, considered=count, top_similarity=max(tops, default=None)))
         shown.append((*hits[side], *hits[side + 2][:room]))
     return both, shown, (*hits[4], *hits[5])
 

@@ -1,16 +1,17 @@
 """Writes of one open transaction: units that merge or are new, pairs, credit, feedback, deletions."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from mia_skill.core.config import BlendWeights
 from mia_skill.core.errors import UnknownIdError
 from mia_skill.core.types import Credit, Feedback, MemoryUnit, Outcome, PlanPair, Status, utc_now
 from retrieval.custody import back, entry_status, reconsider
 from retrieval.echo import echoed
-from retrieval.gate import Trial
+from retrieval.gate import Arm, Trial
 from retrieval.index import ROUNDING, Bucket, Entry
 from retrieval.lineage import record_lineage
 from retrieval.live import KEPT_FORGOTTEN, LiveIndex, bucket_of, pair_bucket, place_of, unit_bucket
@@ -29,11 +30,14 @@ from retrieval.rows import (
     unit_of,
     update_unit,
 )
-from retrieval.trials import record
-from retrieval.vectors import Rows
+from retrieval.shape import features, masked_text
+from retrieval.trials import known, record
+from retrieval.value import Evidence, credited
+from retrieval.vectors import Embedder, Rows
 
-__all__ = ["Kept", "Vectors", "Writer"]
+__all__ = ["Kept", "Vectors", "Writer", "vectors_of"]
 
+SEEN = "seen_uses, seen_wins, seen_at, seen_in"
 SLACK = 20
 """A namespace over its capacity is cut to 1/20 under it: one sort pays for many writes."""
 
@@ -43,6 +47,28 @@ class Vectors(NamedTuple):
 
     question: Rows
     caption: Rows | None
+    masked: Rows | None = None
+    shape: bytes | None = None
+    """Features of the masked question."""
+
+
+def vectors_of(
+    embedder: Embedder, texts: Sequence[tuple[str, str | None]], masked: int, *, blended: bool
+) -> tuple[Vectors, ...]:
+    """Vectors of (question, caption) pairs; the first `masked` of them with the features of the masked question and,
+    if `blended`, its vector. Questions are compared with questions: all are of kind "query"."""
+    if not texts:
+        return ()
+    captions = [caption for _, caption in texts if caption is not None]
+    hidden = [masked_text(question) for question, _ in texts[:masked]] if blended else []
+    vectors = embedder.embed([question for question, _ in texts] + captions + hidden, "query")
+    shape = iter([features(question).tobytes() for question, _ in texts[:masked]])
+    rest: Iterator[Rows] = iter(vectors[len(texts) :])
+    after: Iterator[Rows] = iter(vectors[len(texts) + len(captions) :])
+    return tuple(
+        Vectors(vector, None if caption is None else next(rest), next(after, None), next(shape, None))
+        for vector, (_, caption) in zip(vectors[: len(texts)], texts, strict=True)
+    )
 
 
 class Kept(NamedTuple):
@@ -57,9 +83,13 @@ class Kept(NamedTuple):
 class Writer:
     """One change of the bank. Lives inside a write transaction, with an index that has followed the rows."""
 
-    def __init__(self, rows: sqlite3.Connection, live: LiveIndex) -> None:
+    def __init__(
+        self, rows: sqlite3.Connection, live: LiveIndex, blend: BlendWeights | None = None, environment: str = ""
+    ) -> None:
         self._rows = rows
         self._live = live
+        self._blend = blend or BlendWeights()
+        self._environment = environment
         self.change = next_change(rows)
 
     def claim(self, identity: str, dimension: int) -> None:
@@ -85,15 +115,21 @@ class Writer:
             if twin is not None:
                 return self._merge(twin, unit, vectors)
         seq = insert_unit(self._rows, unit, self.change)
-        put_vectors(self._rows, "unit", seq, *_blobs(vectors))
+        masked = None if vectors.masked is None else blob(vectors.masked)
+        put_vectors(self._rows, "unit", seq, *_blobs(vectors), masked, vectors.shape)
         self._index_unit(seq, unit, vectors)
         record_lineage(self._rows, unit)
         append_unit(self._rows, "store", unit, f"{unit.status}; judged by {unit.provenance.judged_by}")
         return Kept(unit.id, merged=False, known=False)
 
-    def trials(self, given: Iterable[Trial]) -> None:
-        """Keep outcomes of both arms, and draw the consequences: promotion, withholding, release."""
+    def trials(self, given: Iterable[Trial], *, restored: bool = False) -> None:
+        """Keep outcomes of both arms, and draw the consequences: promotion, withholding, release. Those of one's own
+        export are counted as they were; their consequences are in the units."""
         for trial in given:
+            if restored:
+                if not known(self._rows, trial):
+                    record(self._rows, trial, self.change)
+                continue
             moved = record(self._rows, trial, self.change)
             reconsider(self._rows, moved, self.change)
             back(self._rows, trial, self.change)
@@ -127,11 +163,15 @@ class Writer:
                 append(self._rows, "prune", detail=f"namespace {namespace!r} may keep {capacity}")
                 self.forget([unit.id for unit in going])
 
-    def credits(self, given: Iterable[Credit]) -> tuple[int, tuple[str, ...]]:
-        """Count one use, and the win if it was one, for each unit named; returns how many, and the unknown ids."""
+    def credits(self, given: Iterable[Credit], trials: Sequence[Trial] = ()) -> tuple[int, tuple[str, ...]]:
+        """Count one use, and the win if it was one, for each unit named; returns how many, and the unknown ids.
+
+        What a unit is worth moves by its share: units that were shown together share one outcome, and one that chance
+        left out gets the reverse of what happened without it (leave-one-out)."""
         unknown: list[str] = []
         count = 0
         every = tuple(given)
+        self._weigh(every, trials)
         for credit in every:
             found = self._rows.execute(
                 "UPDATE units SET uses = uses + 1, wins = wins + ?, change = ?, updated_at = ? WHERE id = ?",
@@ -145,6 +185,22 @@ class Writer:
             told = ", ".join(f"{credit.unit_id} {'won' if credit.won else 'lost'}" for credit in every)
             append(self._rows, "credit", detail=told)
         return count, tuple(unknown)
+
+    def _weigh(self, given: Sequence[Credit], trials: Sequence[Trial]) -> None:
+        shares = {one: 1 / len(trial.draw.shown) for trial in trials for one in trial.draw.shown}
+        told = [(credit.unit_id, shares.get(credit.unit_id, 1.0), credit.won) for credit in given]
+        for trial in trials:
+            draw = trial.draw
+            if draw.randomised and draw.arm is Arm.PARTLY:
+                told += [(one, 1 / (len(draw.shown) + 1), not trial.won) for one in draw.withheld]
+        for unit_id, share, won in told:
+            row = self._rows.execute(f"SELECT {SEEN} FROM units WHERE id = ?", (unit_id,)).fetchone()
+            if row is not None:
+                seen = credited(Evidence(*row), share, share * won, utc_now(), self._blend, self._environment)
+                self._rows.execute(
+                    "UPDATE units SET seen_uses = ?, seen_wins = ?, seen_at = ?, seen_in = ?, change = ? WHERE id = ?",
+                    (*seen, self.change, unit_id),
+                )
 
     def feedback(self, unit_id: str, spoken: Feedback, outcome: Outcome | None) -> MemoryUnit:
         """Raises: UnknownIdError: there is no such unit."""
@@ -215,7 +271,9 @@ class Writer:
 
     def _index_unit(self, seq: int, unit: MemoryUnit, vectors: Vectors) -> None:
         key = bucket_of(unit)
-        self._live.put("unit", [Entry(seq, key, unit.category, unit.uses, unit.wins, *_blobs(vectors))])
+        row = self._rows.execute(f"SELECT {SEEN} FROM units WHERE seq = ?", (seq,)).fetchone()
+        entry = Entry(seq, key, unit.category, unit.uses, unit.wins, *_blobs(vectors), vectors.shape, Evidence(*row))
+        self._live.put("unit", [entry])
 
     def _delete(self, owner: str, seq: int) -> None:
         table = {"unit": "units", "pair": "pairs"}[owner]

@@ -28,7 +28,7 @@ def path(tmp_path):
 
 
 def open_bank(path, **options):
-    return SqliteBank.open(path, HashEmbedder(), **options)
+    return SqliteBank.open(path, HashEmbedder(), **{"scoring": "paper", **options})
 
 
 def filled(path, count=3):

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mia_skill.core.config import BlendWeights
 from mia_skill.core.types import Credit, Feedback, MemoryUnit, Outcome
 from retrieval.bank import Consolidation, MemoryQuery
 from retrieval.embed import HashEmbedder
@@ -27,7 +28,7 @@ TURNS = st.lists(
 
 def seen(bank):
     """All a reader can tell."""
-    query = MemoryQuery(text="alpha beta", min_similarity=-1, k_success=20, k_failure=20, max_tokens=10**6)
+    query = MemoryQuery(text="alpha beta", min_relevance=0, k_success=20, k_failure=20, max_tokens=10**6)
     recall = bank.recall(query)
     return {hit.unit.id: (hit.unit, pytest.approx(hit.score), hit.value, hit.rarity) for hit in recall.hits}
 
@@ -54,10 +55,10 @@ def turn(bank, what, which, value):
 @given(TURNS)
 def test_two_processes_in_any_turns_agree_with_a_fresh_one(tmp_path_factory, turns):
     path = tmp_path_factory.mktemp("f") / "b.sqlite3"
-    banks = [SqliteBank.open(path, HashEmbedder()) for _ in range(2)]
+    banks = [SqliteBank.open(path, HashEmbedder(), blend=BlendWeights(diversity=0.0)) for _ in range(2)]
     for what, who, which, value in turns:
         turn(banks[who], what, which, value)
-    fresh = SqliteBank.open(path, HashEmbedder())
+    fresh = SqliteBank.open(path, HashEmbedder(), blend=BlendWeights(diversity=0.0))
     expected = seen(fresh)
     for bank in (*banks, fresh):
         assert seen(bank) == expected

@@ -36,7 +36,7 @@ def ask(angle=0, **fields):
 
 @pytest.fixture
 def bank(tmp_path):
-    opened = SqliteBank.open(tmp_path / "bank.sqlite3", Angles(), merge_similarity=1.0)
+    opened = SqliteBank.open(tmp_path / "bank.sqlite3", Angles(), merge_similarity=1.0, scoring="paper")
     yield opened
     opened.close()
 
@@ -192,7 +192,7 @@ def test_equal_units_come_oldest_first(bank):
     )
 )
 def test_the_banks_order_is_the_papers_order(tmp_path_factory, drawn):
-    bank = SqliteBank.open(tmp_path_factory.mktemp("p") / "b.sqlite3", Angles(), merge_similarity=1.0)
+    bank = SqliteBank.open(tmp_path_factory.mktemp("p") / "b.sqlite3", Angles(), merge_similarity=1.0, scoring="paper")
     store(bank, *(unit(angle, uses=max(a, b), wins=min(a, b)) for angle, a, b in drawn))
     recall = bank.recall(ask(k_success=20, max_tokens=100_000))
     bank.close()

@@ -33,7 +33,7 @@ def new_bank(tmp_path):
     opened = []
 
     def opener():
-        opened.append(SqliteBank.open(tmp_path / f"{len(opened)}.sqlite3", HashEmbedder()))
+        opened.append(SqliteBank.open(tmp_path / f"{len(opened)}.sqlite3", HashEmbedder(), scoring="paper"))
         return opened[-1]
 
     yield opener

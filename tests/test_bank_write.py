@@ -53,7 +53,7 @@ def open_bank(tmp_path):
     opened = []
 
     def opener(embedder=None, **options):
-        bank = SqliteBank.open(tmp_path / "bank.sqlite3", embedder or HashEmbedder(), **options)
+        bank = SqliteBank.open(tmp_path / "bank.sqlite3", embedder or HashEmbedder(), **{"scoring": "paper", **options})
         opened.append(bank)
         return bank
 

@@ -1,23 +1,23 @@
 """One episode, four callers: command line, MCP tool, evaluation, RL (design: flow of an episode)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from mia_skill.agents.executor import Executor
-from mia_skill.agents.manager import Manager, Run
-from mia_skill.agents.planner import Planner, Replan
+from mia_skill.agents.manager import Run
+from mia_skill.agents.planner import Replan
 from mia_skill.core.budget import Meter
 from mia_skill.core.config import BudgetConfig
 from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.prompts import prompt_digests
-from mia_skill.core.types import Plan, Question, StopReason, Trajectory, Usage, Value
+from mia_skill.core.types import Plan, Question, Step, StopReason, Trajectory, Usage, Value
 from mia_skill.core.verdict import Case, Verdict
 from retrieval.bank import MemoryQuery, Recall
 from retrieval.gate import Draw
-from trust.process import signals
+from trust.process import Signal, signals
 
-__all__ = ["Crew", "Episode", "Judging", "run_episode"]
+__all__ = ["Crew", "Episode", "Judging", "Planning", "Recalling", "run_episode"]
 
 
 class Judging(Protocol):
@@ -26,12 +26,28 @@ class Judging(Protocol):
     async def __call__(self, case: Case, /) -> Verdict: ...
 
 
+class Recalling(Protocol):
+    """Whoever has memories: the `Manager`, or what was collected from it in advance (training)."""
+
+    async def recall(self, query: MemoryQuery) -> Recall: ...
+
+
+class Planning(Protocol):
+    """Whoever plans: a `Planner`, or a plan that is given (stage 1 of training)."""
+
+    async def plan(self, question: Question, recall: Recall) -> tuple[Plan, Usage]: ...
+
+    async def replan(
+        self, question: Question, plan: Plan, steps: Sequence[Step], answer: str, signals: Sequence[Signal]
+    ) -> tuple[Replan, Usage]: ...
+
+
 @dataclass(frozen=True)
 class Crew:
     """The agents of one episode. It never learns which caller it works for."""
 
-    manager: Manager
-    planner: Planner
+    manager: Recalling
+    planner: Planning
     executor: Executor
     judge: Judging | None = None
 

@@ -35,6 +35,8 @@ class Executor:
     k: int = 5
     tools: tuple[AgentTool, ...] = ()
     """Besides `search`, for this episode."""
+    notes: str = ""
+    """Memories for the Executor itself, already quoted: for baselines. MIA's Executor never sees any."""
 
     async def run(
         self,
@@ -86,6 +88,7 @@ class Executor:
     def prompt(self, question: Question, plan: Plan, before: tuple[Step, ...]) -> str:
         """The first turn."""
         text = load_prompt("executor").render(question=ask(question), plan=plan.text, tools=usage(self.tools))
+        text = f"{text}\n{self.notes}" if self.notes else text
         if not before:
             return text
         found = "\n\n".join(shown(step) for step in before)

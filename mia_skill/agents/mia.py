@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from mia_skill.agents.draws import Draws
 from mia_skill.agents.episode import Crew, Episode, run_episode
 from mia_skill.agents.executor import Executor
 from mia_skill.agents.forms import PlanForm, ReplanForm
@@ -34,21 +35,10 @@ from mia_skill.core.config import MiaConfig, Role
 from mia_skill.core.errors import ConfigError, InputError, MiaError
 from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.redact import redact, without_secrets
-from mia_skill.core.types import (
-    Credit,
-    Feedback,
-    MemoryUnit,
-    Modality,
-    Outcome,
-    Passage,
-    Plan,
-    Question,
-    Step,
-    Usage,
-)
+from mia_skill.core.types import Credit, Feedback, MemoryUnit, Modality, Outcome, Passage, Plan, Question, Step, Usage
 from mia_skill.core.verdict import Case, Verdict
 from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored, UnitPage
-from retrieval.gate import Draw, Trial
+from retrieval.gate import Trial
 from trust.canary import RateAlarm
 from trust.evidence import examine
 from trust.panel import JudgeForm, Panel, from_form, judge_brief
@@ -75,6 +65,11 @@ class Mia:
     notary: Notary = field(default_factory=Notary)
     alarm: RateAlarm = field(default_factory=RateAlarm)
 
+    @property
+    def draws(self) -> Draws:
+        """What the gate drew, over restarts too."""
+        return Draws(self.bank, self.ledger)
+
     # -- memory -----------------------------------------------------------------------------------------------
 
     async def recall(self, question: Question, *, namespace: str | None = None, **limits: object) -> Recall:
@@ -83,7 +78,7 @@ class Mia:
         recall = await self.manager.recall(query)
         self.ledger.show(question.text, (hit.unit.id for hit in recall.hits), namespace=query.namespace)
         if recall.draw is not None:
-            self.ledger.drew(question.text, recall.draw, namespace=query.namespace)
+            await self.draws.keep(question.text, recall.draw, namespace=query.namespace)
         return recall
 
     def query(self, question: Question, *, namespace: str | None = None, **limits: object) -> MemoryQuery:
@@ -97,6 +92,7 @@ class Mia:
             "k_success": memory.k_success,
             "k_failure": memory.k_failure,
             "min_similarity": memory.min_similarity,
+            "min_relevance": memory.min_relevance,
             "max_tokens": memory.max_tokens,
             "task": question.id,
             "about": question.category,
@@ -122,18 +118,18 @@ class Mia:
 
     async def _store(self, run: Run, listener: Listener) -> Stored:
         seen = self.ledger.shown(run.question.text, namespace=run.namespace)
+        draw = run.draw or await self.draws.take(run.question.text, namespace=run.namespace)
         told = {
-            "memory_ids": () if run.claim else run.memory_ids or seen,
+            "memory_ids": () if run.claim else run.memory_ids or seen or (draw.shown if draw else ()),
             # Whoever leaves out what was shown cannot hide that the run was made in its sight.
             "seen": tuple(dict.fromkeys((*run.memory_ids, *run.seen, *seen))),
-            "draw": run.draw or self.ledger.take_draw(run.question.text, namespace=run.namespace),
+            "draw": None if run.claim else draw,
         }
-        draw = told["draw"]
         unsettled = run.outcome is None or run.claim
-        run = run.model_copy(update=told | ({"draw": None} if run.claim else {}))
+        run = run.model_copy(update=told)
         stored = await self.manager.consolidate((run,), listener=listener)
-        if unsettled and isinstance(draw, Draw):
-            self.ledger.wait(stored.unit_ids, draw)
+        if unsettled and draw is not None:
+            await self.draws.wait(stored.unit_ids, draw)
         return stored
 
     async def add(self, unit: MemoryUnit) -> Stored:
@@ -147,7 +143,7 @@ class Mia:
         outcome = Outcome.CORRECT if good else Outcome.INCORRECT
         spoken = Feedback(good=good, note=redact(note))
         unit = await anyio.to_thread.run_sync(partial(self.bank.feedback, unit_id, spoken, outcome))
-        draw = self.ledger.take_waiting(unit_id)
+        draw = await self.draws.take_waiting(unit_id)
         if draw is not None:
             change = Consolidation(
                 credits=tuple(Credit(unit_id=one, won=good) for one in draw.shown),
@@ -343,8 +339,8 @@ class Mia:
                 f"`ask` needs a model for {' and '.join(missing)}: set models.default.base_url and "
                 "models.default.model (MIA_MODELS__DEFAULT__BASE_URL, MIA_MODELS__DEFAULT__MODEL)"
             )
-        question, spent = await self._captioned(question, image)
-        finder, tools = self.sources.pick("auto"), self._tools(question, image)
+        question, spent = await self.captioned(question, image)
+        finder, tools = self.sources.pick("auto"), self.tools_for(question, image)
         crew = Crew(
             manager=self.manager,
             planner=Planner(self.models["planner"]),
@@ -360,7 +356,7 @@ class Mia:
             await self.store(run, receipt=receipt, listener=listener)
         return episode
 
-    async def _captioned(self, question: Question, image: "ImageQuery | None") -> tuple[Question, Usage]:
+    async def captioned(self, question: Question, image: "ImageQuery | None") -> tuple[Question, Usage]:
         """The question with what its image shows."""
         if image is None:
             return question, Usage()
@@ -369,7 +365,7 @@ class Mia:
             caption, usage = await self.manager.caption(image.picture)
         return question.model_copy(update={"caption": caption, "modality": Modality.IMAGE}), usage
 
-    def _tools(self, question: Question, image: "ImageQuery | None") -> tuple[AgentTool, ...]:
+    def tools_for(self, question: Question, image: "ImageQuery | None") -> tuple[AgentTool, ...]:
         """What the Executor of one episode may call besides `search`."""
         used = Ledger()  # once per episode: an episode has its own count, whatever was asked before
 

@@ -9,12 +9,16 @@ from mia_skill.cli.ask import ask
 from mia_skill.cli.console import Group, Settings
 from mia_skill.cli.corpus import corpus
 from mia_skill.cli.doctor import doctor
+from mia_skill.cli.evaluate import evaluate, trace
 from mia_skill.cli.guard import guard, judge_plan
 from mia_skill.cli.install import install
 from mia_skill.cli.judge import judge
 from mia_skill.cli.manifest import bundle, manifest
 from mia_skill.cli.memory import memory
+from mia_skill.cli.models import models
+from mia_skill.cli.rest import stream
 from mia_skill.cli.serve import demo, serve, world
+from mia_skill.cli.train import train
 
 __all__ = ["main"]
 
@@ -35,5 +39,24 @@ def main(ctx: click.Context, file: Path | None, home: Path | None, pairs: tuple[
     ctx.obj = Settings(file=file, home=home, pairs=pairs)
 
 
-for command in (serve, ask, judge, judge_plan, guard, memory, corpus, doctor, install, manifest, bundle, demo, world):
+for command in (
+    serve,
+    ask,
+    judge,
+    judge_plan,
+    guard,
+    memory,
+    corpus,
+    doctor,
+    install,
+    manifest,
+    bundle,
+    demo,
+    world,
+    train,
+    stream,
+    models,
+    evaluate,
+    trace,
+):
     main.add_command(command)

@@ -5,14 +5,11 @@ from pathlib import Path
 import click
 
 from mia_skill.cli.console import Settings, as_json, json_flag
-from mia_skill.cli.corpus import PORT as RETRIEVE_PORT
 from mia_skill.cli.corpus import serve_corpus
+from mia_skill.cli.rest import REST_PORTS, serve_rest
 from mia_skill.core.config import MiaConfig
 
 __all__ = ["demo", "serve", "world"]
-
-SEARCH_PORT = 8002
-"""The retriever has 8001 (spec section 11)."""
 
 
 @click.command()
@@ -22,8 +19,9 @@ SEARCH_PORT = 8002
 )
 @click.option(
     "--rest",
-    type=click.Choice(["retrieve", "search"]),
-    help="A plain HTTP service instead: POST /retrieve over the corpus (8001), GET /server/search of the web (8002).",
+    type=click.Choice(list(REST_PORTS)),
+    help="A plain HTTP service instead: POST /retrieve over the corpus (8001), GET /server/search of the web (8002), "
+    "the published Memory-Planner (5000), Executor (9876) and test-time (5001) services.",
 )
 @click.option("--host", help="Address to bind; beyond loopback a server.token is needed.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port for --http (default 8756).")
@@ -34,12 +32,15 @@ def serve(
 ) -> None:
     """Serve the tools over MCP. With --stdio, stdout carries JSON-RPC only."""
     if rest and port is None:
-        port = RETRIEVE_PORT if rest == "retrieve" else SEARCH_PORT
+        port = REST_PORTS[rest]
     extra = [f"server.host={host}"] * bool(host) + [f"server.port={port}"] * (port is not None)
     extra += ["server.read_only=true"] * read_only
     config = Settings(settings.file, settings.home, (*settings.pairs, *extra)).load()
     if rest == "search":
         serve_search(config)
+        return
+    if rest in ("planner", "executor", "ttl"):
+        serve_rest(config, rest)
         return
     if rest:
         serve_corpus(config)

@@ -18,6 +18,7 @@ from mia_skill.core.search_config import EngineConfig, ImagesConfig, SearchConfi
 from mia_skill.core.section import Section
 
 __all__ = [
+    "BlendWeights",
     "BudgetConfig",
     "ClientConfig",
     "EndpointConfig",
@@ -111,6 +112,29 @@ class ScoreWeights(Section):
     caption: float = Field(default=0.2, ge=0)
 
 
+class BlendWeights(Section):
+    """The blended score: how a question's words, its masked form and its meaning count, and what a unit is worth."""
+
+    lexical: float = Field(default=2.0, ge=0)
+    """Of the masked words and word pairs two questions share (BM25), with names, numbers and quotations masked."""
+    masked: float = Field(default=2.0, ge=0)
+    """Of the cosine of the masked questions."""
+    dense: float = Field(default=1.0, gt=0)
+    """Of the cosine of the questions as they are."""
+    value: float = Field(default=0.2, ge=0, le=1)
+    """How far being worth more than the average lifts a unit."""
+    prior: float = Field(default=4.0, gt=0)
+    """Strength of the prior of a unit's value, in uses: it starts at the average of its bucket."""
+    half_life_days: float = Field(default=90.0, gt=0)
+    """After which an outcome counts half."""
+    elsewhere: float = Field(default=0.25, ge=0, le=1)
+    """Share of the outcomes seen in another environment that still counts."""
+    diversity: float = Field(default=0.1, ge=0, le=1)
+    """How far likeness to a workflow that is shown already counts against a unit."""
+    explore: bool = False
+    """Draw a unit's value from what it may be worth (Thompson sampling, seeded) instead of taking the mean."""
+
+
 class MemoryConfig(Section):
     """The memory bank."""
 
@@ -124,6 +148,13 @@ class MemoryConfig(Section):
     """How many failures are shown (published code: 2)."""
     min_similarity: float = Field(default=0.35, ge=-1, le=1)
     """Raw similarity under which a unit is not relevant at all: min-max alone always crowns a best one."""
+    min_relevance: float = Field(default=0.45, ge=0, le=1)
+    """The floor of the blended score: under it a unit is not relevant at all."""
+    scoring: Literal["paper", "blend"] = "blend"
+    """How units are ranked: by the paper's formula, or by the blend that finds more of the same procedures."""
+    blend: BlendWeights = BlendWeights()
+    environment: str = ""
+    """Name and version of what the agent acts on. What was learnt in another one counts less."""
     max_tokens: int = Field(default=1500, ge=50)
     """All units shown together, in tokens of about four characters."""
     merge_similarity: float = Field(default=0.97, gt=0, le=1)

@@ -7,10 +7,10 @@ from typing import Any
 from mcp import Client
 from mcp.types import TextContent
 
+from mia_skill.agents.explorer import Explorer, Note, Work, follow
+from mia_skill.agents.reader import same_shape
 from mia_skill.core.errors import MiaError
 from mia_skill.core.types import Passage
-from mia_skill.demo.agent import Explorer, Note, Work, follow
-from mia_skill.demo.reader import asked_kind, question_items
 
 __all__ = ["Host", "Solved", "ToolFailure"]
 
@@ -156,18 +156,6 @@ class Host:
             raise ToolFailure(f"{tool}: {said}")
         content: Mapping[str, Any] = result.structured_content
         return content
-
-
-def same_shape(question: str, remembered: str) -> bool:
-    """Do both questions ask for the same things in the same kind of words, names aside? A workflow is followed only
-    then: the most similar memory can still be about another question."""
-    one, other = question_items(question), question_items(remembered)
-    return asked_kind(question) == asked_kind(remembered) and matched(one, other) and matched(other, one)
-
-
-def matched(one: Mapping[str, set[str]], other: Mapping[str, set[str]]) -> bool:
-    """Has every word of `one` a like word in `other`?"""
-    return all(any(alike & theirs for theirs in other.values()) for alike in one.values())
 
 
 def notes(taken: list[Note]) -> list[dict[str, object]]:

@@ -1,14 +1,14 @@
-"""How the demo's agent reads: plain heuristics over sentences. It knows some English and nothing about the world."""
+"""How the agent without a model reads: plain heuristics. It knows some English and nothing about the world."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mia_skill.agents.workflow import OPENERS, names, sentences, stands_in
 from mia_skill.core.types import Passage
 
 __all__ = ["Link", "Reading", "asked_kind", "best_reading", "by_wording", "comparison", "cues", "links"]
-__all__ += ["question_items", "same_name"]
+__all__ += ["question_items", "same_name", "same_shape"]
 
 WORD = re.compile(r"[a-z]+")
 YEAR = re.compile(r"\b(1\d{3}|20\d{2})\b")
@@ -212,3 +212,15 @@ def comparison(question: str) -> tuple[str, str, bool] | None:
         return None
     smaller = re.search(r"\b(earlier|older|first|shorter|smaller|fewer|less|before)\b", question.casefold())
     return options[-2], options[-1], smaller is not None
+
+
+def same_shape(question: str, remembered: str) -> bool:
+    """Do both questions ask for the same things in the same kind of words, names aside? A workflow is followed only
+    then: the most similar memory can still be about another question."""
+    one, other = question_items(question), question_items(remembered)
+    return asked_kind(question) == asked_kind(remembered) and matched(one, other) and matched(other, one)
+
+
+def matched(one: Mapping[str, set[str]], other: Mapping[str, set[str]]) -> bool:
+    """Has every word of `one` a like word in `other`?"""
+    return all(any(alike & theirs for theirs in other.values()) for alike in one.values())

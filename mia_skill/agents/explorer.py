@@ -1,7 +1,7 @@
-"""The demo's host agent: deterministic, without a model. It knows only what the tools return.
+"""An agent without a model: deterministic. It knows only what the tools return.
 
 Without a remembered workflow it searches the question and follows the names it reads about. With one it follows the
-workflow's steps. Nothing else differs between the two passes of the demo.
+workflow's steps. Nothing else differs between a run with and one without memory.
 """
 
 import re
@@ -9,9 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from mia_skill.agents.workflow import names, stands_in
-from mia_skill.core.types import Passage
-from mia_skill.demo.reader import (
+from mia_skill.agents.reader import (
     Link,
     Reading,
     asked_kind,
@@ -23,6 +21,8 @@ from mia_skill.demo.reader import (
     question_items,
     same_name,
 )
+from mia_skill.agents.workflow import names, stands_in
+from mia_skill.core.types import Passage
 
 __all__ = ["Explorer", "Note", "Work", "follow"]
 

@@ -1,0 +1,134 @@
+"""`mia eval`: run methods over a data set, and write what can be believed of it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+import click
+
+from mia_skill.cli.console import Settings, as_json, json_flag
+from mia_skill.core.errors import InputError
+
+if TYPE_CHECKING:
+    from mia_skill.evaluation.runner import Progress
+    from mia_skill.evaluation.trace import Row
+
+__all__ = ["evaluate", "trace"]
+
+
+@click.group("eval")
+def evaluate() -> None:
+    """Evaluate the whole agent and its baselines on any data set and any endpoint."""
+
+
+@evaluate.command("run")
+@click.option("--dataset", required=True, help="world, world-images, sandbox, or a .json/.jsonl/.csv/.parquet file.")
+@click.option("--form", default="auto", show_default=True, help="Form of the file; else found by its columns.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder in which the file's image paths start.")
+@click.option("--methods", default="all", show_default=True, help="all, or names with commas between.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the run.")
+@click.option("--limit", type=click.IntRange(1), help="Questions of the stream; default all.")
+@click.option("--seeds", default="0", show_default=True, help="One shuffled order each, with commas between.")
+@click.option("--in-order", is_flag=True, help="The file's order for every seed.")
+@click.option("--concurrency", default=1, show_default=True, type=click.IntRange(1, 4096), help="Episodes of a wave.")
+@click.option("--frozen-after", type=click.IntRange(0), help="Learn from this many questions only.")
+@click.option("--agent", type=click.Choice(["auto", "models", "rules"]), default="auto", show_default=True)
+@click.option("--endpoint", "endpoints", multiple=True, help="Base url of one more endpoint of the same model.")
+@click.option("--judge/--no-judge", default=None, help="Grade with the judge model; default: if models.judge is set.")
+@click.option(
+    "--price", nargs=3, type=float, default=(0, 0, 0), help="Per million prompt and completion tokens, per search."
+)
+@click.option("--world-size", default=300, show_default=True, type=click.IntRange(20, 100_000))
+@click.option("--world-seed", default=7, show_default=True)
+@click.option("--harm", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Share of lessons spoiled.")
+@click.option("--ray", is_flag=True, help="Spread methods and seeds over a Ray cluster.")
+@click.pass_obj
+def run_command(settings: Settings, /, **given: Any) -> None:
+    """Run methods over a data set: answer, then learn. The same command takes a broken-off run up again."""
+    from mia_skill.evaluation.stage import Order, carry_out
+
+    order = Order.model_validate(given | {"seeds": numbers(given["seeds"]), "price": tuple(given["price"])})
+    config = settings.load()
+    paths = anyio.run(carry_out, config, order, show)
+    click.echo(f"{paths[0]}\n{paths[1]}")
+
+
+@evaluate.command("compare")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@json_flag
+def compare_command(folder: Path, json_: bool) -> None:
+    """Read the traces in FOLDER again, and write report.md and report.html."""
+    from mia_skill.evaluation.report import as_markdown, write_report
+    from mia_skill.evaluation.summary import summarise
+
+    summary = summarise(folder)
+    write_report(summary, folder)
+    click.echo(as_json(summary) if json_ else as_markdown(summary))
+
+
+@click.group()
+def trace() -> None:
+    """Look into the traces of an evaluation."""
+
+
+@trace.command("show")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("task", required=False)
+@json_flag
+def show_command(file: Path, task: str | None, json_: bool) -> None:
+    """The episodes of FILE, one a line; or one TASK in full."""
+    from mia_skill.evaluation.trace import rows_of
+
+    rows = rows_of(file)
+    if task is None:
+        for row in rows:
+            click.echo(f"{row.position:5} {row.task:24} {row.status:9} {row.grade:13} {row.answer[:40]!r}")
+        return
+    found = next((row for row in rows if row.task == task), None)
+    if found is None:
+        raise InputError(f"no question {task!r} in {file}")
+    click.echo(as_json(found) if json_ else told(found))
+
+
+def told(row: "Row") -> str:
+    """An episode for people."""
+    lines = [f"question: {row.question}", f"gold: {' | '.join(row.gold)}", f"status: {row.status} {row.error}".rstrip()]
+    lines.append(f"grade: {row.grade} by {row.graded_by}; evidence says {row.evidence}; F1 {row.f1:.2f}")
+    if row.attempt:
+        lines += [f"memory shown: {', '.join(row.shown) or 'none'}", f"plan:\n{row.attempt.plan}"]
+        for number, step in enumerate(row.attempt.trajectory.steps, 1):
+            lines.append(f"{number}. {step.tool}: {step.query}")
+            if step.error:
+                lines.append(f"   failed: {step.error}")
+            lines += [f"   [{passage.id}] {passage.title}: {passage.text[:120]}" for passage in step.passages]
+        lines.append(f"answer: {row.answer or '(none)'} ({row.attempt.trajectory.stop})")
+    spent = row.usage
+    lines.append(
+        f"spent: {spent.calls} calls, {spent.prompt_tokens}+{spent.completion_tokens} tokens, "
+        f"{spent.searches} searches, {spent.seconds:.1f} s"
+    )
+    return "\n".join(lines)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between.
+
+    Raises:
+        InputError: one is none.
+    """
+    try:
+        return tuple(dict.fromkeys(int(one) for one in text.split(",")))
+    except ValueError:
+        raise InputError(f"--seeds takes whole numbers with commas between, not {text!r}") from None
+
+
+def show(progress: "Progress") -> None:
+    """One line on stderr, written over."""
+    end = "\n" if progress.done == progress.total else "\r"
+    click.echo(
+        f"  {progress.method} (seed {progress.seed}): {progress.done}/{progress.total} asked, {progress.right} right, "
+        f"{progress.no_sample} without a sample   {end}",
+        nl=False,
+        err=True,
+    )

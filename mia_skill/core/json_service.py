@@ -1,0 +1,184 @@
+"""A table of JSON routes as one plain ASGI application: bounded bodies, typed forms, errors as statuses, OpenAPI.
+
+Both rooms that serve JSON (the services of spec section 11 and the streaming trainer) are such tables. What a handler
+raises is told by its type: the caller's mistake is a 400, a model that failed a 502, a full queue a 429.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from mia_skill.core.errors import (
+    BankError,
+    ConfigError,
+    InputError,
+    JudgeError,
+    MiaError,
+    ModelError,
+    PlanError,
+    SearchError,
+    UnknownIdError,
+)
+
+__all__ = ["JsonService", "Refusal", "Route"]
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Handler = Callable[[Any], Awaitable[object]]
+
+MOST_BYTES = 16 << 20
+"""Of a request: a batch of whole conversations is long."""
+MOST_AT_ONCE = 64
+"""Requests under way; the next one is told to come back."""
+STATUSES: tuple[tuple[type[MiaError], int], ...] = (
+    (InputError, 400),
+    (UnknownIdError, 404),
+    (ModelError, 502),
+    (PlanError, 502),
+    (JudgeError, 502),
+    (SearchError, 502),
+    (ConfigError, 503),
+    (BankError, 503),
+)
+
+
+class Refusal(Exception):
+    """A request that gets an error instead of an answer."""
+
+    def __init__(self, status: int, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status, self.retry_after_s = status, retry_after_s
+
+
+@dataclass(frozen=True)
+class Route:
+    """One address: what it takes, and who answers. A GET takes nothing."""
+
+    method: str
+    path: str
+    handle: Handler
+    form: Any = None
+    """A pydantic type, or a list of one."""
+    about: str = ""
+
+
+@dataclass
+class JsonService:
+    """The application. `running`, if given, is entered for as long as it serves."""
+
+    title: str
+    routes: Sequence[Route]
+    hosts: Collection[str] | None = None
+    """Names under which clients may address it, without port; None: any."""
+    running: Callable[[], AbstractAsyncContextManager[None]] | None = None
+    most_bytes: int = MOST_BYTES
+    most_at_once: int = MOST_AT_ONCE
+    _table: dict[tuple[str, str], Route] = field(init=False, repr=False)
+    _forms: dict[str, TypeAdapter[Any]] = field(init=False, repr=False)
+    _busy: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._table = {(route.method, route.path): route for route in self.routes}
+        self._forms = {route.path: TypeAdapter(route.form) for route in self.routes if route.form is not None}
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """One request, or the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        extra: list[tuple[bytes, bytes]] = []
+        try:
+            status, body = 200, await self._answer(scope, receive)
+        except Refusal as refusal:
+            status, body = refusal.status, orjson.dumps({"detail": str(refusal), "error": str(refusal)})
+            if refusal.retry_after_s is not None:
+                extra.append((b"retry-after", b"%d" % max(1, round(refusal.retry_after_s))))
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *extra]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Mapping[str, Any], receive: Receive) -> bytes:
+        self._check_host(scope)
+        method, path = scope["method"], scope["path"]
+        if (method, path) == ("GET", "/openapi.json"):
+            return orjson.dumps(self.openapi())
+        route = self._table.get((method, path))
+        if route is None:
+            known = ", ".join(f"{one.method} {one.path}" for one in self.routes)
+            raise Refusal(405 if any(one.path == path for one in self.routes) else 404, f"there is: {known}")
+        if self._busy >= self.most_at_once:
+            raise Refusal(429, f"{self._busy} requests are under way: come back later", 1)
+        self._busy += 1
+        try:
+            given = self._read(route, await self._body(receive)) if route.form is not None else None
+            return orjson.dumps(await route.handle(given), default=_plain)
+        except MiaError as error:
+            status = next((code for kind, code in STATUSES if isinstance(error, kind)), 500)
+            raise Refusal(status, f"{type(error).__name__}: {error}") from error
+        finally:
+            self._busy -= 1
+
+    def _read(self, route: Route, body: bytes) -> object:
+        try:
+            return self._forms[route.path].validate_json(body or b"{}")
+        except ValidationError as cause:
+            first = cause.errors(include_url=False, include_context=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the body"
+            raise Refusal(400, f"{route.path}: {where}: {first['msg']}") from cause
+
+    async def _body(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Refusal(400, "the body ended early")
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self.most_bytes:
+                raise Refusal(413, f"the body has more than {self.most_bytes} bytes: send fewer items at once")
+            more = message.get("more_body", False)
+        return b"".join(parts)
+
+    def _check_host(self, scope: Mapping[str, Any]) -> None:
+        if self.hosts is None:
+            return
+        given = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").casefold()
+        name = given.rpartition(":")[0] if given.rpartition(":")[2].isdigit() else given
+        if name not in {host.casefold() for host in self.hosts}:
+            raise Refusal(421, f"this service does not answer to the name {name[:80]!r}: see server.allowed_hosts")
+
+    def openapi(self) -> dict[str, object]:
+        """The routes as an OpenAPI 3.1 document."""
+        paths: dict[str, dict[str, object]] = {}
+        for route in self.routes:
+            told: dict[str, object] = {"summary": route.about, "responses": {"200": {"description": "the answer"}}}
+            if route.form is not None:
+                schema = self._forms[route.path].json_schema()
+                told["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+            paths.setdefault(route.path, {})[route.method.lower()] = told
+        return {"openapi": "3.1.0", "info": {"title": self.title, "version": "1"}, "paths": paths}
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        if self.running is None:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        else:
+            async with self.running():
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _plain(value: object) -> object:
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise TypeError(f"{type(value).__name__} is no JSON")
+    return dump(mode="json")

@@ -1,0 +1,54 @@
+"""What a handful of answers can bear: intervals, paired tests, curves."""
+
+from collections.abc import Mapping, Sequence
+from math import comb, sqrt
+
+import numpy as np
+
+__all__ = ["bootstrap_difference", "mcnemar", "running", "wilson"]
+
+Z = 1.959964
+"""Of a two-sided 95% interval."""
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """The 95% interval of a share (Wilson 1927); (0, 1) without answers."""
+    if total == 0:
+        return 0.0, 1.0
+    share, square = right / total, Z * Z
+    middle = (share + square / (2 * total)) / (1 + square / total)
+    half = Z * sqrt(share * (1 - share) / total + square / (4 * total * total)) / (1 + square / total)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def mcnemar(only_one: int, only_other: int) -> float:
+    """Two-sided exact p that both are equally often right alone; 1 where they never differ."""
+    total, fewer = only_one + only_other, min(only_one, only_other)
+    if total == 0:
+        return 1.0
+    tail = sum(comb(total, count) for count in range(fewer + 1))
+    return min(1.0, float(2 * tail / 2**total))
+
+
+def bootstrap_difference(
+    pairs: Mapping[str, Sequence[tuple[bool, bool]]], *, draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of one minus other, and its 95% interval. `pairs` by task: a task's runs (its seeds) are drawn together,
+    for they are not independent."""
+    tasks = [pair for pair in pairs.values() if pair]
+    if not tasks:
+        return 0.0, 0.0, 0.0
+    gains = np.array([sum(float(one) - float(other) for one, other in pair) for pair in tasks])
+    sizes = np.array([len(pair) for pair in tasks], dtype=np.float64)
+    random = np.random.default_rng(seed)
+    drawn = random.integers(0, len(tasks), size=(draws, len(tasks)))
+    means = gains[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(gains.sum() / sizes.sum()), float(low), float(high)
+
+
+def running(values: Sequence[float], window: int) -> list[float]:
+    """The mean of the last `window` values, at each place."""
+    return [
+        sum(values[max(0, place - window + 1) : place + 1]) / min(window, place + 1) for place in range(len(values))
+    ]

@@ -1,0 +1,42 @@
+"""`mia stream serve` and `mia stream send` as processes, with a kill in between."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import orjson
+
+PATIENCE_S = 60
+
+
+def served(home: Path) -> tuple[subprocess.Popen[bytes], str]:
+    command = [sys.executable, "-m", "mia_skill.cli", "--home", str(home), "stream", "serve", "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=dict(os.environ))
+    assert process.stderr is not None
+    assert select.select([process.stderr], [], [], PATIENCE_S)[0], "the server said nothing"
+    line = process.stderr.readline().decode()
+    assert "http://127.0.0.1:" in line, line
+    return process, line.split()[-1].removesuffix("/health")
+
+
+def test_a_stream_is_sent_learnt_from_and_known_after_a_kill(tmp_path: Path) -> None:
+    rows = [{"data_id": f"d{n}", "question": f"is it {n}?", "ground_truth": "no"} for n in range(5)]
+    (tmp_path / "q.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    seen: list[dict[str, int]] = []
+    for _ in range(2):
+        process, url = served(tmp_path)
+        try:
+            send = [sys.executable, "-m", "mia_skill.cli", "stream", "send", str(tmp_path / "q.jsonl"), "--url", url]
+            done = subprocess.run(send, capture_output=True, text=True, timeout=PATIENCE_S, env=dict(os.environ))
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.startswith("5 samples")
+            seen.append(httpx.get(f"{url}/health", trust_env=False).json())
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+    assert [one["version"] for one in seen] == [3, 3]
+    assert [one["waiting"] for one in seen] == [0, 0]

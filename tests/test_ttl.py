@@ -1,0 +1,183 @@
+"""Test-time learning: the answer is written down first, an outage is no sample, and one question is one transaction."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from mia_skill.agents.manager import Manager
+from mia_skill.core.errors import BankError, InputError, JudgeError, ModelUnreachableError
+from mia_skill.core.types import Outcome, Passage, Plan, Question, Step, Trajectory
+from mia_skill.core.verdict import Case, Label, Verdict
+from retrieval.bank import MemoryQuery, PairHit, Recall
+from retrieval.embed import HashEmbedder
+from retrieval.sqlite_bank import SqliteBank
+from training.gold import GoldJudge, first_plan
+from training.groups import Group, NullUpdater, UpdateStats
+from training.ttl import Answered, Attempt, Judging, TestTime, majority
+
+QUESTION = Question(text="Who founded Velmora Works?", id="q1")
+ANSWERS = ("Aldric Tesh", "Bera Noll", "Bera Noll", "Aldric Tesh")
+
+
+class Four:
+    """Writes four plans; plan n answers with the n-th of `answers`. None is a model that cannot be reached."""
+
+    def __init__(self, answers: Sequence[str | None] = ANSWERS) -> None:
+        self.answers = answers
+
+    async def plans(self, question: Question, recall: Recall, n: int) -> tuple[Plan, ...]:
+        return tuple(Plan(steps=(f"way {index} of {question.text}",)) for index in range(n))
+
+    async def attempt(self, question: Question, plan: Plan) -> Attempt:
+        index = int(plan.steps[0].split()[1])
+        answer = self.answers[index]
+        if answer is None:
+            raise ModelUnreachableError("down")
+        page = Passage(id="p1", title="Velmora Works", text=f"Velmora Works was founded by {answer}.")
+        run = Trajectory(steps=(Step(query=f"Velmora Works {index}", passages=(page,)),) * (index + 1), answer=answer)
+        return Attempt(plan=plan, trajectory=run, first_answer=answer)
+
+
+def is_tesh(_question: Question, answer: str) -> bool:
+    return answer == "Aldric Tesh"
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Iterator[SqliteBank]:
+    opened = SqliteBank.open(tmp_path / "bank.sqlite3", HashEmbedder())
+    yield opened
+    opened.close()
+
+
+Make = Callable[..., TestTime]
+
+
+@pytest.fixture
+def make(bank: SqliteBank) -> Make:
+    def made(judge: Judging | None = None, **parts: object) -> TestTime:
+        given: dict[str, object] = {
+            "manager": Manager(bank),
+            "student": Four(),
+            "updater": NullUpdater(),
+            "pick": first_plan,
+            "query": lambda one: MemoryQuery(text=one.text),
+            "record": lambda _answered: None,
+        }
+        return TestTime(judge=judge or GoldJudge(is_tesh), **(given | parts))  # type: ignore[arg-type]
+
+    return made
+
+
+async def test_every_answer_of_a_batch_is_recorded_before_any_is_judged_learnt_or_stored(make: Make) -> None:
+    order: list[str] = []
+
+    class Watching(NullUpdater):
+        async def update(self, groups: Sequence[Group], /) -> UpdateStats:
+            order.append("update")
+            return await super().update(groups)
+
+    gold = GoldJudge(is_tesh)
+
+    async def judge(question: Question, case: Case, /) -> Verdict:
+        order.append("judge")
+        return await gold(question, case)
+
+    loop = make(judge, updater=Watching(), record=lambda one: order.append(f"answer {one.number}"))
+    await loop.batch((QUESTION, Question(text="Who founded Orla Mills?", id="q2")))
+    assert order[:2] == ["answer 0", "answer 1"]
+    assert order[2:-1] == ["judge"] * 8
+    assert order[-1] == "update"
+
+
+async def test_the_labels_of_a_batch_cannot_change_its_recorded_answers(make: Make) -> None:
+    seen: list[list[Answered]] = []
+    for lies in (False, True):
+        told: list[Answered] = []
+        await make(GoldJudge(is_tesh, lambda _q, lies=lies: lies), record=told.append).batch((QUESTION,))
+        seen.append(told)
+    assert [one.answer for one in seen[0]] == [one.answer for one in seen[1]] == ["Aldric Tesh"]
+
+
+async def test_all_plans_are_rewarded_by_equation_4(make: Make) -> None:
+    learned = await make().batch((QUESTION,))
+    assert learned.rewards[0] == pytest.approx((1.0, 0.05, 0.05, 1.0))
+    assert learned.update.groups == 1
+
+
+async def test_a_judge_that_fails_or_abstains_masks_the_sample_and_stores_nothing(make: Make, bank: SqliteBank) -> None:
+    async def broken(_question: Question, case: Case, /) -> Verdict:
+        if case.answer == "Aldric Tesh":
+            raise JudgeError("no verdict", raw="")
+        return Verdict(label=Label.ABSTAIN)
+
+    learned = await make(broken).batch((QUESTION,))
+    assert learned.rewards == ((None, None, None, None),)
+    assert (learned.update.masked, learned.update.groups, learned.stored) == (4, 0, 0)
+    assert bank.list().total == 0
+
+
+async def test_the_shortest_success_one_failure_and_their_pair_are_kept(make: Make, bank: SqliteBank) -> None:
+    await make().batch((QUESTION,))
+    units = bank.list().units
+    assert {unit.outcome: unit.steps for unit in units}[Outcome.CORRECT] == 1
+    assert sorted(str(unit.outcome) for unit in units) == ["correct", "incorrect"]
+    (pair,) = bank.similar_pairs(QUESTION.text)
+    assert pair.pair.good_plan.startswith("1. way 0")
+
+
+async def test_the_pick_is_shown_the_most_similar_plan_pairs_first(make: Make) -> None:
+    shown: list[tuple[str, ...]] = []
+
+    async def pick(_question: Question, _plans: Sequence[Plan], pairs: Sequence[PairHit], /) -> int:
+        shown.append(tuple(hit.pair.question for hit in pairs))
+        return 1
+
+    loop = make(pick=pick)
+    for text in ("How long is the river Oru?", "Who founded Velmora Works in the north?", QUESTION.text):
+        await loop.batch((Question(text=text),))
+    assert shown[0] == ()
+    assert shown[2][0] == "Who founded Velmora Works in the north?"
+
+
+async def test_a_plan_whose_model_is_down_is_no_sample_and_a_pick_that_is_down_no_question(make: Make) -> None:
+    learned = await make(student=Four(("Aldric Tesh", None, "Bera Noll", None))).batch((QUESTION,))
+    assert [one is None for one in learned.rewards[0]] == [False, True, False, True]
+    told: list[Answered] = []
+    learned = await make(student=Four((None, *ANSWERS[1:])), record=told.append).batch((QUESTION,))
+    assert (learned.skipped, told) == (1, [])
+
+
+async def test_an_update_that_fails_leaves_the_answers_recorded_and_the_bank_as_it_was(
+    make: Make, bank: SqliteBank
+) -> None:
+    class Dies(NullUpdater):
+        async def update(self, groups: Sequence[Group], /) -> UpdateStats:
+            raise BankError("the trainer died")
+
+    told: list[Answered] = []
+    with pytest.raises(BankError):
+        await make(updater=Dies(), record=told.append).batch((QUESTION,))
+    assert [one.answer for one in told] == ["Aldric Tesh"]
+    assert bank.list().total == 0
+
+
+async def test_a_batch_with_a_question_twice_or_with_none_is_refused(make: Make) -> None:
+    for batch in ((), (QUESTION, QUESTION)):
+        with pytest.raises(InputError):
+            await make().batch(batch)
+
+
+def test_majority_ignores_case_and_answers_that_are_empty() -> None:
+    assert majority(["", "", "", "Rome", "rome ", "Oslo"]) == "Rome"
+    assert majority(["", " "]) == ""
+
+
+async def test_the_world_stream_runs_end_to_end_and_remembers() -> None:
+    from mia_skill.cli.ttl import play_world
+
+    static = await play_world("static", 7, 24, 60, 4, 4, 0.0)
+    learning = await play_world("ttl", 7, 24, 60, 4, 4, 0.0)
+    assert (static.questions, learning.questions) == (24, 24)
+    assert learning.judged == 96
+    assert learning.stored > 0

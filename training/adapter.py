@@ -1,0 +1,103 @@
+"""LoRA adapters as folders that vLLM loads, and their hot swap in a running server (its dynamic adapter endpoints)."""
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import httpx
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from mia_skill.core.errors import BankUnwritableError, InputError, ModelReplyError, ModelUnreachableError, boundary
+
+__all__ = ["AdapterSwap", "write_adapter"]
+
+Tensor = NDArray[np.float32]
+SAFE = re.compile(r"[^\w.-]")
+
+
+def write_adapter(folder: Path, tensors: Mapping[str, Tensor], *, rank: int, alpha: float, base: str) -> None:
+    """`adapter_config.json` and `adapter_model.safetensors` in a folder that is renamed into place when it is whole.
+
+    Tensors are named as peft names them: `base_model.model.<module>.lora_A.weight` [rank, in], `lora_B` [out, rank].
+
+    Raises:
+        InputError: a value is not finite, or the folder is there already: a version is never written over.
+        BankUnwritableError: it cannot be written.
+    """
+    if folder.exists() or not all(np.isfinite(one).all() for one in tensors.values()):
+        raise InputError("an adapter is written once, and of finite numbers")
+    targets = sorted({name.split(".lora_")[0].rpartition(".")[2] for name in tensors})
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "bias": "none"}
+    told = config | {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.0, "target_modules": targets}
+    with boundary(BankUnwritableError, "writing the adapter", OSError):
+        partial = folder.with_name(f"{folder.name}.partial")
+        partial.mkdir(parents=True, exist_ok=True)
+        (partial / "adapter_config.json").write_bytes(orjson.dumps(told))
+        (partial / "adapter_model.safetensors").write_bytes(packed(tensors))
+        partial.rename(folder)
+
+
+def packed(tensors: Mapping[str, Tensor]) -> bytes:
+    """The safetensors form: length of the header, header as JSON, the numbers."""
+    header: dict[str, object] = {}
+    at, parts = 0, []
+    for name, tensor in tensors.items():
+        body = np.ascontiguousarray(tensor, dtype="<f4").tobytes()
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [at, at + len(body)]}
+        at += len(body)
+        parts.append(body)
+    head = orjson.dumps(header)
+    head += b" " * (-len(head) % 8)
+    return len(head).to_bytes(8, "little") + head + b"".join(parts)
+
+
+@dataclass
+class AdapterSwap:
+    """The adapter that each namespace is served with. The new one is loaded before its name is handed out, and the
+    one before the last is unloaded after: a request under way finishes on what it began with."""
+
+    client: httpx.AsyncClient
+    """Its base address is the server's, without `/v1`."""
+    base: str
+    """Served name of the model without adapter."""
+    current: dict[str, str] = field(default_factory=dict)
+    before: dict[str, str] = field(default_factory=dict)
+    _lock: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
+
+    def model(self, namespace: str) -> str:
+        """The name to ask for: the namespace's adapter, or the base."""
+        return self.current.get(namespace, self.base)
+
+    async def swap(self, namespace: str, version: int, folder: Path) -> str:
+        """Serve a namespace with the adapter in a folder.
+
+        Raises:
+            ModelUnreachableError, ModelReplyError: it was not loaded; the old one is served on.
+        """
+        mark = hashlib.sha256(namespace.encode()).hexdigest()[:8]
+        name = f"{SAFE.sub('-', namespace)[:32]}-{mark}-v{version}"
+        async with self._lock:
+            await self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": located(folder)})
+            old = self.before.get(namespace)
+            self.before[namespace], self.current[namespace] = self.model(namespace), name
+            if old not in (None, self.base):
+                await self._post("/v1/unload_lora_adapter", {"lora_name": old})
+        return name
+
+    async def _post(self, path: str, body: dict[str, str | None]) -> None:
+        with boundary(ModelUnreachableError, f"{path} of the model server", httpx.TransportError):
+            answer = await self.client.post(path, json=body)
+        if answer.status_code != httpx.codes.OK:
+            hint = "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+            raise ModelReplyError(f"{path}: status {answer.status_code}; {hint}", raw=answer.text[:500])
+
+
+def located(folder: Path) -> str:
+    """Where the server finds it, whatever its own working folder."""
+    return os.path.abspath(folder)

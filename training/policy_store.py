@@ -1,0 +1,113 @@
+"""Versions of a policy: values that are swapped as a whole, kept on disk, and gone back to."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+
+from mia_skill.core.errors import InputError
+from training.groups import Group
+
+__all__ = ["Learner", "Policy", "PolicyStore", "ScriptedLearner", "ScriptedPolicy"]
+
+
+class Policy(Protocol):
+    """One version of the weights. It never changes: an update makes another one, so nobody sees half of it."""
+
+    async def sample(self, prompt: str, n: int) -> tuple[str, ...]:
+        """`n` replies."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Everything needed to load it again."""
+        ...
+
+
+class Learner(Protocol):
+    """Makes policies."""
+
+    def start(self) -> Policy: ...
+
+    def load(self, folder: Path) -> Policy: ...
+
+    def update(self, policy: Policy, groups: Sequence[Group]) -> tuple[Policy, dict[str, float]]:
+        """A new policy and figures; the old one is left as it is. Runs in a thread beside serving."""
+        ...
+
+
+class PolicyStore:
+    """Folders `versions/N`, each written beside and renamed into place: a kill leaves none that is half there."""
+
+    def __init__(self, folder: Path, learner: Learner) -> None:
+        self._folder = folder / "versions"
+        self._learner = learner
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for left in self._folder.glob("*.partial"):
+            shutil.rmtree(left)
+
+    def keep(self, version: int, policy: Policy) -> None:
+        """Save one version; one that is there already (of an update that was never announced) is replaced."""
+        place = self._folder / str(version)
+        partial = place.with_suffix(".partial")
+        partial.mkdir()
+        policy.save(partial)
+        shutil.rmtree(place, ignore_errors=True)
+        os.replace(partial, place)
+
+    def load(self, version: int) -> Policy:
+        """A kept version; 0 is the start.
+
+        Raises:
+            InputError: it is not kept.
+        """
+        place = self._folder / str(version)
+        if place.is_dir():
+            return self._learner.load(place)
+        if version == 0:
+            return self._learner.start()
+        raise InputError(f"version {version} is not kept")
+
+
+class ScriptedPolicy:
+    """Answers with one of a few texts, the preferred first: for tests and rehearsals."""
+
+    def __init__(self, weights: dict[str, float]) -> None:
+        self.weights = weights
+
+    async def sample(self, prompt: str, n: int) -> tuple[str, ...]:
+        """The texts in the order of their weights, over again when there are fewer than `n`."""
+        ranked = sorted(self.weights, key=lambda text: -self.weights[text])
+        return tuple(ranked[index % len(ranked)] for index in range(n))
+
+    def save(self, folder: Path) -> None:
+        """One JSON file."""
+        (folder / "weights.json").write_bytes(orjson.dumps(self.weights))
+
+
+class ScriptedLearner:
+    """Adds the advantage of each text to its weight."""
+
+    def __init__(self, texts: Sequence[str] = ("yes", "no")) -> None:
+        self._texts = tuple(texts)
+
+    def start(self) -> ScriptedPolicy:
+        """All weights zero."""
+        return ScriptedPolicy(dict.fromkeys(self._texts, 0.0))
+
+    def load(self, folder: Path) -> ScriptedPolicy:
+        """A saved one."""
+        return ScriptedPolicy(orjson.loads((folder / "weights.json").read_bytes()))
+
+    def update(self, policy: Policy, groups: Sequence[Group]) -> tuple[Policy, dict[str, float]]:
+        """One step."""
+        from training.advantage import group_advantages
+
+        weights = dict(policy.weights) if isinstance(policy, ScriptedPolicy) else dict.fromkeys(self._texts, 0.0)
+        for group in groups:
+            advantages = group_advantages([one.reward for one in group.rollouts])
+            for rollout, advantage in zip(group.rollouts, advantages, strict=True):
+                weights[rollout.text] = weights.get(rollout.text, 0.0) + float(advantage)
+        return ScriptedPolicy(weights), {"spread": max(weights.values()) - min(weights.values())}

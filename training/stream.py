@@ -1,0 +1,224 @@
+"""Learning while serving: samples are answered at once, feedback comes when it comes, updates run beside both.
+
+Promises: what was acknowledged survives a kill; a group is learnt from once and never split; every answer names the
+version that wrote it; a request under way finishes on the weights it began with; a version is served whole or not.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import anyio
+import anyio.to_thread
+
+from mia_skill.core.errors import InputError, MiaError
+from mia_skill.core.json_service import Refusal
+from mia_skill.core.types import Text, Value
+from training.groups import Group, Rollout
+from training.journal import Journal
+from training.policy_store import Learner, Policy, PolicyStore
+
+__all__ = ["Sampled", "StreamTrainer"]
+
+FeedbackResult = Literal["accepted", "duplicate", "late"]
+Canary = Callable[[Policy], Awaitable[float]]
+"""A score of a policy on tasks that are known; a version that scores lower is never served."""
+
+
+class Sampled(Value):
+    """Replies to one question."""
+
+    id: str
+    ticket: str
+    """Proof that this server gave the replies; feedback must show it."""
+    texts: tuple[Text, ...]
+    version: int
+
+
+class StreamTrainer:
+    """The state of the stream. All of it is rebuilt from the journal and the kept versions."""
+
+    def __init__(
+        self,
+        folder: Path,
+        learner: Learner,
+        *,
+        groups_per_update: int = 2,
+        width: int = 4,
+        most_waiting: int = 1024,
+        canary: Canary | None = None,
+        tolerance: float = 0.1,
+        name: str = "policy",
+    ) -> None:
+        self.groups_per_update, self.width, self.most_waiting, self.name = groups_per_update, width, most_waiting, name
+        self._learner, self._canary, self._tolerance = learner, canary, tolerance
+        self._store = PolicyStore(folder, learner)
+        self._secret = secret_of(folder / "secret")
+        self._journal = Journal(folder / "journal.log")
+        self.groups: dict[str, Group] = {}
+        self.consumed: set[str] = set()
+        self.version = self.latest = self.updates = self.refused = 0
+        self.failure = ""
+        self.metrics: dict[str, float] = {}
+        for record in self._journal.records():
+            self._apply(record)
+        self.policy = self._store.load(self.version)
+        self._updating = anyio.Lock()
+        self._wake = anyio.Event()
+
+    def _apply(self, record: dict[str, object]) -> None:
+        match record:
+            case {"kind": "sample", "group": group}:
+                made = Group.model_validate(group)
+                self.groups[made.key] = made
+            case {"kind": "reward", "id": str(key), "rewards": list(rewards)}:
+                group = self.groups[key]
+                told = [one.model_copy(update={"reward": r}) for one, r in zip(group.rollouts, rewards, strict=True)]
+                self.groups[key] = group.model_copy(update={"rollouts": tuple(told)})
+            case {"kind": "version", "version": int(version), "groups": list(keys)}:
+                self.version = version
+                self.latest = max(self.latest, version)
+                self.consumed.update(keys)
+                self.updates += bool(keys)
+
+    def _write(self, **record: object) -> None:
+        self._journal.append(record)
+        self._apply(record)
+
+    async def sample(self, id_: str, prompt: str, n: int | None = None) -> Sampled:
+        """Replies to a question. The same id again gives the same replies.
+
+        Raises:
+            InputError: the id was used for another question.
+            Refusal: 429, too many samples wait for feedback or for an update.
+        """
+        if id_ not in self.groups:
+            if self.waiting >= self.most_waiting:
+                raise Refusal(429, f"{self.waiting} samples wait for feedback or for an update", 2)
+            policy, version = self.policy, self.version
+            texts = await policy.sample(prompt, n or self.width)
+            rollouts = tuple(Rollout(text=text, version=version) for text in texts)
+            made = Group(key=id_, prompt=prompt, rollouts=rollouts)
+            if id_ not in self.groups:  # the same sample may have come twice at once
+                self._write(kind="sample", group=made.model_dump(mode="json"))
+        group = self.groups[id_]
+        if group.prompt != prompt:
+            raise InputError(f"the id {id_!r} is another question's")
+        texts = tuple(one.text for one in group.rollouts)
+        return Sampled(id=id_, ticket=self._ticket(id_), texts=texts, version=group.rollouts[0].version)
+
+    def feedback(self, id_: str, ticket: str, rewards: Sequence[float | None]) -> FeedbackResult:
+        """Rewards of all replies of one sample. What was learnt from stays learnt: later word of it is only told so.
+
+        Raises:
+            Refusal: 403 the ticket is not this sample's, 404 no such sample, 409 it says another thing than before.
+            InputError: not one reward a reply.
+        """
+        if not hmac.compare_digest(ticket.encode(), self._ticket(id_).encode()):
+            raise Refusal(403, "this ticket is not of that sample of this server")
+        group = self.groups.get(id_)
+        if group is None:
+            raise Refusal(404, f"there is no sample {id_!r}")
+        if len(rewards) != len(group.rollouts):
+            raise InputError(f"{len(group.rollouts)} replies need as many rewards, not {len(rewards)}")
+        before = [one.reward for one in group.rollouts]
+        if any(one is not None for one in before):
+            if before == list(rewards):
+                return "duplicate"
+            raise Refusal(409, f"the feedback on {id_!r} was different before: the first one stands")
+        if id_ in self.consumed:
+            return "late"
+        for reward in rewards:
+            Rollout(text="", reward=reward)
+        self._write(kind="reward", id=id_, rewards=list(rewards))
+        if len(self.ready) >= self.groups_per_update:
+            self._wake.set()
+        return "accepted"
+
+    def _ticket(self, id_: str) -> str:
+        return hmac.new(self._secret, id_.encode(), hashlib.sha256).hexdigest()
+
+    @property
+    def waiting(self) -> int:
+        """Samples not learnt from yet."""
+        return len(self.groups) - len(self.consumed)
+
+    @property
+    def ready(self) -> list[Group]:
+        """Groups with feedback, oldest first."""
+        waiting = (group for key, group in self.groups.items() if key not in self.consumed)
+        return [group for group in waiting if any(one.reward is not None for one in group.rollouts)]
+
+    async def update(self, *, partial: bool = False) -> bool:
+        """One update, if enough groups are there (`partial`: any). Serving goes on; the swap is one assignment.
+
+        Raises:
+            MiaError: it failed; the policy and the groups are what they were.
+        """
+        async with self._updating:
+            groups = self.ready[: self.groups_per_update]
+            if not groups or (len(groups) < self.groups_per_update and not partial):
+                return False
+            old, keys = self.policy, [group.key for group in groups]
+            made, self.metrics = await anyio.to_thread.run_sync(self._learner.update, old, groups)
+            if self._canary is not None and await self._canary(made) < await self._canary(old) - self._tolerance:
+                self.refused += 1
+                self._write(kind="version", version=self.version, groups=keys)
+                return False
+            version = self.latest + 1
+            await anyio.to_thread.run_sync(self._store.keep, version, made)
+            self._write(kind="version", version=version, groups=keys)
+            self.policy = made
+            return True
+
+    async def rollback(self, version: int) -> None:
+        """Serve an earlier version from the next request on.
+
+        Raises:
+            InputError: it is not kept.
+        """
+        async with self._updating:
+            policy = await anyio.to_thread.run_sync(self._store.load, version)
+            self._write(kind="version", version=version, groups=[])
+            self.policy = policy
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Update in the background while inside."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._work)
+            try:
+                yield
+            finally:
+                group.cancel_scope.cancel()
+                self.close()
+
+    def close(self) -> None:
+        """Close the journal; nothing is left to write."""
+        self._journal.close()
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                while await self.update():
+                    self.failure = ""
+            except MiaError as error:
+                self.failure = str(error)  # told by /health; tried again with the next feedback
+            self._wake = anyio.Event()
+            if len(self.ready) < self.groups_per_update or self.failure:
+                await self._wake.wait()
+
+
+def secret_of(path: Path) -> bytes:
+    """The key of the tickets, made at the first start and readable by its owner only."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.touch(mode=0o600)
+        partial.write_bytes(secrets.token_bytes(32))
+        partial.replace(path)
+    return path.read_bytes()

@@ -1,0 +1,230 @@
+"""The streaming trainer over HTTP: upstream's routes (spec section 11) and typed ones of our own."""
+
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+from runpy import run_path
+from typing import Annotated, Any
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from mia_skill.core.errors import InputError
+from mia_skill.core.json_service import JsonService, Refusal, Route
+from mia_skill.core.types import Text
+from training.stream import StreamTrainer
+
+__all__ = ["Reward", "file_reward", "same_text", "stream_service", "url_reward"]
+
+Reward = Callable[[str, str, str], Awaitable[float | None]]
+"""(question, reply, gold) to a reward; None masks the sample."""
+Id = Annotated[str, Field(min_length=1, max_length=200)]
+MOST_ENTRIES = 10_000
+IMAGES_AT_MOST = 1_000
+
+
+class Taken(BaseModel):
+    """Base of what clients send: what is not known is passed over, as upstream's servers do."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Asked(Taken):
+    data_id: Id
+    question: Text = Field(min_length=1)
+    model: str | None = None
+    """If given, it must be the one served here."""
+
+
+class SubmitSample(Taken):
+    rollout: Asked | None = None
+    epoch: int = 0
+    finish: bool = False
+    flush_partial: bool = False
+
+
+class SubmitBatch(Taken):
+    rollouts: Annotated[list[Asked], Field(max_length=256)]
+
+
+class Gold(Taken):
+    data_id: Id
+    ground_truth: Text
+
+
+class Golds(Taken):
+    entries: Annotated[list[Gold], Field(max_length=MOST_ENTRIES)]
+
+
+class ToScore(Taken):
+    data_id: Id
+    solution_str: Text
+    question: Text = ""
+
+
+class Pictures(Taken):
+    data_id: Id
+    images: list[JsonValue]
+
+
+class PictureEntries(Taken):
+    entries: Annotated[list[Pictures], Field(max_length=256)]
+
+
+class Said(Taken):
+    id: Id
+    ticket: str
+    rewards: list[Annotated[float, Field(allow_inf_nan=False)] | None]
+
+
+class Back(Taken):
+    version: int = Field(ge=0)
+
+
+async def same_text(_question: str, reply: str, gold: str) -> float:
+    """1 when the reply is the gold answer, whatever its case; else 0."""
+    return float(reply.strip().casefold() == gold.strip().casefold())
+
+
+def file_reward(path: Path) -> Reward:
+    """`reward(question, reply, gold)` of a Python file of the user's own: the one place to plug feedback in.
+
+    Raises:
+        InputError: the file has no such function.
+    """
+    found = run_path(str(path)).get("reward")
+    if not callable(found):
+        raise InputError(f"{path.name} defines no reward(question, reply, gold)")
+
+    async def reward(question: str, reply: str, gold: str) -> float | None:
+        given: float | None = found(question, reply, gold)
+        return given
+
+    return reward
+
+
+def url_reward(url: str) -> Reward:
+    """A service that takes {question, reply, gold} and answers {"reward": number or null}. A failure masks."""
+
+    async def reward(question: str, reply: str, gold: str) -> float | None:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            try:
+                told = await client.post(url, json={"question": question, "reply": reply, "gold": gold})
+                value = told.raise_for_status().json()["reward"]
+            except (httpx.HTTPError, ValueError, KeyError, TypeError):
+                return None
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    return reward
+
+
+class Desk:
+    """Answers the routes. Gold answers and pictures are bounded and held in memory: clients register them again."""
+
+    def __init__(self, trainer: StreamTrainer, reward: Reward) -> None:
+        self.trainer, self.reward = trainer, reward
+        self.golds: dict[str, str] = {}
+        self.pictures: dict[str, int] = {}
+
+    async def health(self, _none: object) -> dict[str, object]:
+        """State of the trainer, with upstream's names."""
+        one = self.trainer
+        told: dict[str, object] = {
+            "status": "degraded" if one.failure else "ok",
+            "global_steps": one.updates,
+            "version": one.version,
+        }
+        told |= {"total_training_steps": one.updates, "train_batch_size": one.groups_per_update}
+        return told | {
+            "rollout_n": one.width,
+            "rollout_buffer_len": sum(len(group.rollouts) for group in one.ready),
+            "waiting": one.waiting,
+            "refused_by_canary": one.refused,
+            "failure": one.failure,
+        }
+
+    async def submit_sample(self, given: SubmitSample) -> dict[str, object]:
+        """Roll out and buffer; reward at once where the gold answer is known."""
+        before = self.trainer.updates
+        answer: dict[str, Any] = {}
+        if given.rollout is not None:
+            answer = await self._one(given.rollout)
+        elif not (given.finish or given.flush_partial):
+            raise InputError("submit_sample needs a rollout, finish or flush_partial")
+        await self.trainer.update(partial=given.finish or given.flush_partial)
+        stepped = self.trainer.updates > before
+        told: dict[str, object] = {"status": "step" if stepped else "rollout", **answer}
+        return told | ({"metrics": self.trainer.metrics} if stepped else {}) | {"serving": self.trainer.version}
+
+    async def _one(self, asked: Asked) -> dict[str, Any]:
+        if asked.model not in (None, self.trainer.name):
+            raise Refusal(409, f"this server trains {self.trainer.name!r}, not {asked.model!r}")
+        made = await self.trainer.sample(asked.data_id, asked.question)
+        gold = self.golds.get(asked.data_id)
+        if gold is not None and asked.data_id not in self.trainer.consumed:
+            rewards = [await self.reward(asked.question, text, gold) for text in made.texts]
+            self.trainer.feedback(made.id, made.ticket, rewards)
+        return made.model_dump(mode="json")
+
+    async def submit_batch(self, given: SubmitBatch) -> dict[str, object]:
+        """Several samples, in order."""
+        before = self.trainer.updates
+        results = [await self._one(one) for one in given.rollouts]
+        while await self.trainer.update():
+            pass
+        stepped = self.trainer.updates > before
+        return {"status": "step" if stepped else "rollout", "results": results, "metrics": self.trainer.metrics}
+
+    async def save_checkpoint(self, _given: dict[str, JsonValue]) -> dict[str, object]:
+        """Every version is on disk before it is served, so there is nothing left to save."""
+        return {"status": "success", "version": self.trainer.version}
+
+    async def register_gts(self, given: Golds) -> dict[str, object]:
+        """Gold answers. One that says another thing than before is refused, all or none."""
+        for one in given.entries:
+            if self.golds.get(one.data_id, one.ground_truth) != one.ground_truth:
+                raise Refusal(409, f"another ground truth is registered for {one.data_id!r}")
+        self.golds |= {one.data_id: one.ground_truth for one in given.entries}
+        while len(self.golds) > MOST_ENTRIES:
+            del self.golds[next(iter(self.golds))]
+        return {"status": "success", "registered": len(given.entries)}
+
+    async def compute_gt_reward(self, given: ToScore) -> dict[str, object]:
+        """The reward of one reply; an unknown gold answer is a 404, never a 0."""
+        if given.data_id not in self.golds:
+            raise Refusal(404, f"no ground truth is registered for {given.data_id!r}")
+        return {"reward": await self.reward(given.question, given.solution_str, self.golds[given.data_id])}
+
+    async def register_images(self, given: PictureEntries) -> dict[str, object]:
+        """Takes note of pictures; text policies do not look at them."""
+        self.pictures |= {one.data_id: len(one.images) for one in given.entries}
+        while len(self.pictures) > IMAGES_AT_MOST:
+            del self.pictures[next(iter(self.pictures))]
+        return {"status": "success", "registered": len(given.entries)}
+
+    async def feedback(self, given: Said) -> dict[str, object]:
+        """A user's word on one sample, whenever it comes."""
+        return {"status": self.trainer.feedback(given.id, given.ticket, given.rewards)}
+
+    async def rollback(self, given: Back) -> dict[str, object]:
+        """Serve an earlier version."""
+        await self.trainer.rollback(given.version)
+        return {"status": "success", "version": self.trainer.version}
+
+
+def stream_service(
+    trainer: StreamTrainer, *, reward: Reward = same_text, hosts: Collection[str] | None = None
+) -> JsonService:
+    """The application."""
+    desk = Desk(trainer, reward)
+    routes = (
+        Route("GET", "/health", desk.health, about="state of the trainer"),
+        Route("POST", "/submit_sample", desk.submit_sample, SubmitSample, "roll out one question"),
+        Route("POST", "/submit_batch", desk.submit_batch, SubmitBatch, "roll out several questions"),
+        Route("POST", "/save_checkpoint", desk.save_checkpoint, dict[str, JsonValue], "the version on disk"),
+        Route("POST", "/register_gts", desk.register_gts, Golds, "gold answers"),
+        Route("POST", "/compute_gt_reward", desk.compute_gt_reward, ToScore, "the reward of one reply"),
+        Route("POST", "/streaming/register_images", desk.register_images, PictureEntries, "pictures of questions"),
+        Route("POST", "/v1/feedback", desk.feedback, Said, "rewards of the replies of one sample"),
+        Route("POST", "/v1/rollback", desk.rollback, Back, "serve an earlier version"),
+    )
+    return JsonService("MIA streaming trainer", routes, hosts=hosts, running=trainer.running)
