@@ -41,7 +41,7 @@ def listed(value: object) -> object:
 Id = Annotated[Text, Field(min_length=1, max_length=200)]
 Ids = Annotated[list[Id], BeforeValidator(listed), Field(min_length=1, max_length=100)]
 Asked = Annotated[Text, Field(min_length=1, max_length=4000)]
-Caption = Annotated[Text, Field(max_length=2000, description="what the image shows, if there is one")]
+Caption = Annotated[Text, Field(max_length=2000, description="what the image shows")]
 Answer = Annotated[Text, Field(max_length=20_000)]
 PlanText = Annotated[Text, BeforeValidator(lines), Field(max_length=20_000)]
 Steps = Annotated[list[StepNote], Field(max_length=100)]
@@ -54,7 +54,7 @@ Queries = Annotated[
     Field(min_length=1, max_length=10),
 ]
 Several = Annotated[int, Field(ge=1, le=20)]
-FILLED_IN = WithJsonSchema({"type": "object", "description": "the brief's form, filled in"})
+FILLED_IN = WithJsonSchema({"type": "object", "description": "the brief's, filled in"})
 """A brief carries the schema of its form; the listing need not."""
 Score = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
 Handle = Annotated[str, Field(min_length=1, max_length=64)]

@@ -16,8 +16,9 @@ ALWAYS_DROPPED = frozenset({"title"})
 DROPPED_FROM_RESULTS = frozenset({"title", "description", "default", "additionalProperties", "minimum", "maximum"})
 """A reader of results gains nothing from them; and a shortened result carries two fields more."""
 
-LEVELS = 1
-"""How deep a result is described: its own fields; what is in its lists and objects is only said to be objects."""
+FAR: Mapping[str, int] = {"maxLength": 64, "maxItems": 50, "minLength": 1}
+"""Limits from which on, or (the least length) to which, a bound is enforced without being advertised: no model counts
+that far, and a call beyond it is answered with the limit in words."""
 
 INNER = frozenset({"additionalProperties"})
 """Said once, at the top: inner objects refuse unknown fields without saying so."""
@@ -31,7 +32,7 @@ def slim(schema: Schema, *, result: bool = False) -> dict[str, Any]:
     dropped = DROPPED_FROM_RESULTS if result else ALWAYS_DROPPED
     inlined = _inline(schema)
     inlined.pop("description", None)
-    return _slim(_shallow(inlined, LEVELS) if result else inlined, dropped)
+    return _slim(_outline(inlined) if result else inlined, dropped)
 
 
 def _inline(schema: Schema) -> dict[str, Any]:
@@ -64,21 +65,22 @@ def _fill(value: Any, defs: Mapping[str, Any], once: set[str]) -> Any:
     return [_fill(one, defs, once) for one in value] if isinstance(value, list) else value
 
 
-def _shallow(schema: Schema, levels: int) -> dict[str, Any]:
-    if schema.get("items") == {"type": "string"}:
-        return {"type": "array"}
-    if "items" in schema:
-        return {**schema, "items": _shallow(schema["items"], levels)}
-    if "properties" not in schema:
-        return dict(schema)
-    if levels == 0:
-        return {"type": "object"}
-    inner = {name: _shallow(one, levels - 1) for name, one in schema["properties"].items()}
-    return {key: one for key, one in schema.items() if levels == LEVELS or key != "required"} | {"properties": inner}
+def _outline(schema: Schema) -> dict[str, Any]:
+    """A result's own fields that are always there. What else may come, and what is in lists, the result itself says:
+    few hosts show a model how results are shaped, and all of them would send it each time."""
+    always = schema.get("required", ())
+    fields = {name: _kind(one) for name, one in schema.get("properties", {}).items() if name in always}
+    return {"type": "object", "properties": fields}
+
+
+def _kind(schema: Schema) -> dict[str, Any]:
+    return {"type": schema["type"]} if schema.get("type") in ("array", "object") else dict(schema)
 
 
 def _slim(schema: Schema, dropped: frozenset[str]) -> dict[str, Any]:
     kept = {key: one for key, one in _denulled(schema).items() if not _says_nothing(key, one, dropped)}
+    if "default" in dropped and "enum" in kept:  # of a result: its values say their type
+        kept.pop("type", None)
     return {key: _value(key, one, dropped | INNER) for key, one in kept.items()}
 
 
@@ -92,7 +94,15 @@ def _denulled(schema: Schema) -> Schema:
 
 
 def _says_nothing(key: str, value: object, dropped: frozenset[str]) -> bool:
-    return key in dropped or (key == "default" and (value is None or value in ("", [], {})))
+    if key == "default":
+        return "default" in dropped or value is None or value in ("", [], {})
+    return key in dropped or _far(key, value) or (key == "minimum" and value == 0)
+
+
+def _far(key: str, value: object) -> bool:
+    if not isinstance(value, int) or key not in FAR:
+        return False
+    return value <= FAR[key] if key.startswith("min") else value >= FAR[key]
 
 
 def _value(key: str, value: Any, dropped: frozenset[str]) -> Any:

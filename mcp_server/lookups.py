@@ -16,9 +16,7 @@ from mia_skill.core.types import Passage, Text
 __all__ = ["lookups", "shown"]
 
 Source = Annotated[Text, Field(min_length=1, max_length=4000)]
-Image = Annotated[
-    str, Field(min_length=1, max_length=3_000_000, description="data id, http(s) or base64 data: address")
-]
+Image = Annotated[str, Field(min_length=1, max_length=3_000_000, description="data id, http(s): or data: address")]
 Question = Annotated[Text, Field(max_length=4000)]
 Start = Annotated[int, Field(ge=0, le=9_999_999)]
 

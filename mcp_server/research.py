@@ -14,7 +14,7 @@ from mcp_server.host import asked
 from mcp_server.inputs import Asked, Caption, Handle
 from mcp_server.jobs import Job, Work
 from mcp_server.progress import pulse
-from mcp_server.views import JobView, ResearchView, job_view, research_view
+from mcp_server.views import HandleView, JobView, ResearchView, job_view, research_view
 from mia_skill.core.config import MiaConfig
 from mia_skill.core.events import Listener
 from mia_skill.core.types import Question
@@ -31,8 +31,8 @@ def can_research(config: MiaConfig) -> bool:
 
 
 async def research(question: Asked, ctx: Context[Backend], caption: Caption = "") -> ResearchView:
-    """Answer a question by a whole run of this server's own agent: recall, plan, search, replan, judge, store. Call it
-    to hand a question over; a run takes minutes. Returns the answer and its verdict."""
+    """Have this server's own agent answer a question and store the run. Call it to hand a question over; it takes
+    minutes. Returns the answer, its verdict and its sources."""
     held = ctx.request_context.lifespan_context
     job = held.jobs.start(caller_of(ctx).name, await work_on(ctx, asked(question, caption)))
     try:
@@ -45,17 +45,17 @@ async def research(question: Asked, ctx: Context[Backend], caption: Caption = ""
     return job.result
 
 
-async def research_start(question: Asked, ctx: Context[Backend], caption: Caption = "") -> JobView:
+async def research_start(question: Asked, ctx: Context[Backend], caption: Caption = "") -> HandleView:
     """Start research and return at once. Call it where calls are cut after a minute. Returns a handle."""
     held = ctx.request_context.lifespan_context
-    return job_view(held.jobs.start(caller_of(ctx).name, await work_on(ctx, asked(question, caption))))
+    job = held.jobs.start(caller_of(ctx).name, await work_on(ctx, asked(question, caption)))
+    return HandleView(handle=job.handle, state=job.state)
 
 
 async def research_status(
     handle: Handle, ctx: Context[Backend], wait_s: Annotated[int, Field(ge=0, le=50)] = 20
 ) -> JobView:
-    """Wait for a research job. Call it until its state is not "running". Returns the state, and the result at the
-    end."""
+    """Wait for a research job. Call it until it is not "running". Returns its state, at the end its result."""
     job = ctx.request_context.lifespan_context.jobs.find(handle, caller_of(ctx).name)
     async with pulse(ctx, job.stage):
         with anyio.move_on_after(wait_s):
@@ -63,13 +63,13 @@ async def research_status(
     return job_view(job)
 
 
-async def research_cancel(handle: Handle, ctx: Context[Backend]) -> JobView:
-    """Stop a research job. Call it when its answer is no longer wanted. Nothing is stored of it."""
+async def research_cancel(handle: Handle, ctx: Context[Backend]) -> HandleView:
+    """Stop a research job. Call it when its answer is no longer wanted. Nothing is stored."""
     jobs = ctx.request_context.lifespan_context.jobs
     job = jobs.find(handle, caller_of(ctx).name)
     jobs.cancel(job)
     await job.over.wait()
-    return job_view(job)
+    return HandleView(handle=job.handle, state=job.state)
 
 
 async def work_on(ctx: Context[Backend], question: Question) -> Work:

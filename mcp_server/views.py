@@ -19,6 +19,7 @@ __all__ = [
     "ForgotView",
     "FoundView",
     "Handed",
+    "HandleView",
     "JobView",
     "MemoryView",
     "PageView",
@@ -229,11 +230,16 @@ class ResearchView(View):
     tokens: int = 0
 
 
-class JobView(View):
-    """How far a research job is."""
+class HandleView(View):
+    """A research job, by its name."""
 
     handle: str
     state: Literal["running", "done", "failed", "cancelled"]
+
+
+class JobView(HandleView):
+    """How far a research job is."""
+
     stage: str = ""
     events: int = 0
     error: str = ""

@@ -1,6 +1,7 @@
 """What a host is shown before the first call.
 
-The snapshot changes on purpose only: `mia-mcp --print-tools > tests/snapshots/tools_list.json`, then read the diff.
+The snapshots change on purpose only: `mia-mcp --print-tools > tests/snapshots/tools_list.json`, and the same with
+`--config tests/snapshots/full.toml` for tools_list_full.json; then read the diff.
 """
 
 from collections.abc import Callable
@@ -15,10 +16,14 @@ from mcp.types import Tool
 
 from mcp_server.listing import pretty, slim, tokens
 from mcp_server.server import build_server
+from mcp_server.tools import build_tools
 from mia_skill.core.config import MiaConfig, ServerConfig
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "tools_list.json"
+FULL_SNAPSHOT = SNAPSHOT.with_name("tools_list_full.json")
 READERS = {"memory_retrieve", "plan", "replan", "search", "judge", "memory_list", "memory_show"}
+LOOKUPS = {"visit", "image_search"}
+RESEARCH = {"research", "research_start", "research_status", "research_cancel"}
 WRITERS = {"memory_store", "memory_feedback", "memory_forget"}
 Era = Literal["auto", "legacy"]
 ERAS: tuple[Era, ...] = ("auto", "legacy")
@@ -54,15 +59,25 @@ async def test_the_listing_costs_less_than_three_thousand_tokens(
 @pytest.fixture
 def full(tmp_path: Path) -> MiaConfig:
     """With everything that adds a tool."""
-    return MiaConfig.model_validate({"home": tmp_path, "visit": {"mode": "on"}, "images": {"cache": [tmp_path]}})
+    return MiaConfig.model_validate(
+        {
+            "home": tmp_path,
+            "models": {"default": {"base_url": "http://127.0.0.1:9/v1", "model": "m"}},
+            "visit": {"mode": "on"},
+            "images": {"cache": [tmp_path]},
+        }
+    )
 
 
-async def test_pages_and_images_have_tools_where_they_are_configured_and_the_limit_still_holds(full: MiaConfig) -> None:
+async def test_with_every_tool_listed_the_limit_still_holds(
+    full: MiaConfig, record_property: Callable[[str, object], None]
+) -> None:
     tools = await listed(full)
-    assert {tool.name for tool in tools} == READERS | WRITERS | {"visit", "image_search"}
+    assert {tool.name for tool in tools} == READERS | WRITERS | LOOKUPS | RESEARCH
+    record_property("full_listing_tokens", tokens(tools))
     assert tokens(tools) < 3000, f"the whole listing costs about {tokens(tools)} tokens"
+    assert orjson.loads(pretty(tools)) == orjson.loads(FULL_SNAPSHOT.read_bytes())
     for tool in tools:
-        assert unbounded(tool.input_schema, tool.name) == []
         assert (tool.description or "").split(". ")[1].startswith("Call it"), tool.name
 
 
@@ -101,8 +116,37 @@ def unbounded(schema: Any, path: str) -> list[str]:
     return found + (unbounded(schema["items"], f"{path}[]") if "items" in schema else [])
 
 
-async def test_every_string_and_list_that_may_be_sent_is_bounded(config: MiaConfig) -> None:
-    assert [hole for tool in await listed(config) for hole in unbounded(tool.input_schema, tool.name)] == []
+async def test_every_string_and_list_that_may_be_sent_is_bounded_whether_or_not_the_listing_says_so(
+    full: MiaConfig,
+) -> None:
+    """The listing leaves out limits that no model meets; the tool enforces them all the same."""
+    accepted = {tool.name: slim_bounds(tool.fn_metadata.arg_model.model_json_schema()) for tool in build_tools(full)}
+    assert len(accepted) == 16
+    assert [hole for name, schema in accepted.items() for hole in unbounded(schema, name)] == []
+
+
+def slim_bounds(schema: dict[str, Any]) -> dict[str, Any]:
+    """`schema` with its definitions put in place and "may be null" taken away; every bound stays."""
+    defs = schema.get("$defs", {})
+
+    def put(value: Any) -> Any:
+        if isinstance(value, list):
+            return [put(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return put(defs[value["$ref"].removeprefix("#/$defs/")])
+        arms = [one for one in value.get("anyOf", []) if one != {"type": "null"}]
+        return put(arms[0]) if len(arms) == 1 else {key: put(one) for key, one in value.items()}
+
+    return {"properties": put(schema["properties"])}
+
+
+async def test_a_text_beyond_an_unlisted_limit_is_refused_with_the_limit_in_words(config: MiaConfig) -> None:
+    async with Client(build_server(config)) as client:
+        told = await client.call_tool("memory_retrieve", {"question": "x" * 4001})
+    assert told.is_error
+    assert "4000" in told.content[0].text  # type: ignore[union-attr]
 
 
 async def test_all_schemas_are_valid_json_schema(config: MiaConfig) -> None:

@@ -1,5 +1,7 @@
 // What is read from a conversation and what is put into one: pure functions over texts.
 
+import { readFileSync } from "node:fs";
+
 const LONGEST_QUESTION = 4000;
 const LONGEST_FOUND = 20000;
 const LONGEST_ANSWER = 20000;
@@ -11,28 +13,15 @@ const OURS = /(?:^|[_:])(memory_[a-z]+|plan|replan|judge)$/;
 const INTERNAL = "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>";
 const WRAPPERS = new Set(["tool_call", "tool_search", "tool_describe"]);
 
-const SECRETS = [
-  /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g,
-  /\b(?:sk|pk|rk)[-_](?:[A-Za-z0-9]+[-_])*[A-Za-z0-9]{16,}\b/g,
-  /\b(?:ghp|gho|ghu|ghs|ghr|glpat|hf|npm|xox[abprs])[-_][A-Za-z0-9_-]{10,}/g,
-  /\bgithub_pat_[A-Za-z0-9_]{20,}/g,
-  /\b(?:AKIA|ASIA)[A-Z0-9]{16}\b/g,
-  /\bAIza[A-Za-z0-9_-]{30,}/g,
-  /\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*/g,
-];
-const NAMED_SECRET =
-  /\b([A-Za-z0-9_.-]*(?:api[_-]?key|secret|token|passw(?:or)?d|passphrase|authorization|credential)[A-Za-z0-9_-]*["']?\s*[:=]\s*)(?:bearer\s+|basic\s+)?("[^"\n]{4,}"|'[^'\n]{4,}'|[^\s"',;}]{4,})/gi;
-const BEARER = /\b(bearer|basic)\s+[A-Za-z0-9+/_=.~-]{12,}/gi;
-const IN_ADDRESS = /\b([a-z][a-z0-9+.-]*:\/\/)[^\s/@:]*:[^\s/@]+@/gi;
+// What a secret looks like: the server's own definition, of which this folder holds a copy.
+const SECRETS = JSON.parse(readFileSync(new URL("./secrets.json", import.meta.url), "utf8")).map((one) => ({
+  find: new RegExp(one.find, one.any_case ? "gi" : "g"),
+  put: one.put,
+}));
 
 /** `text` with everything that looks like a secret replaced. */
 export function redact(text) {
-  let clean = text;
-  for (const pattern of SECRETS) clean = clean.replace(pattern, "[redacted]");
-  return clean
-    .replace(IN_ADDRESS, "$1[redacted]@")
-    .replace(NAMED_SECRET, "$1[redacted]")
-    .replace(BEARER, "$1 [redacted]");
+  return SECRETS.reduce((clean, { find, put }) => clean.replace(find, put), text);
 }
 
 /** The user's request of this turn; empty when there is none worth a recall. */

@@ -15,6 +15,7 @@ from mia_skill.core.errors import ConfigError, InputError, ModelError
 from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.picture import Picture
 from mia_skill.core.prompts import fence, load_prompt
+from mia_skill.core.redact import without_secrets
 from mia_skill.core.types import (
     Credit,
     MemoryUnit,
@@ -139,6 +140,7 @@ class Manager:
         """
         if not runs or len({run.question.text for run in runs}) != 1:
             raise InputError("consolidate takes the runs of one question")
+        runs = [without_secrets(run) for run in runs]
         kept = select(runs, rng or random.Random(0))
         await listener(Event(stage="store", message="compressing", done=0, total=len(kept)))
         units = []

@@ -34,6 +34,7 @@ from mia_skill.core.chat import ChatModel, Message
 from mia_skill.core.config import MiaConfig, Role
 from mia_skill.core.errors import ConfigError, InputError, MiaError
 from mia_skill.core.events import Event, Listener, silent
+from mia_skill.core.redact import redact, without_secrets
 from mia_skill.core.types import Credit, Feedback, MemoryUnit, Modality, Outcome, Passage, Plan, Question, Step, Usage
 from mia_skill.core.verdict import Case, Verdict
 from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored, UnitPage
@@ -133,12 +134,14 @@ class Mia:
 
     async def add(self, unit: MemoryUnit) -> Stored:
         """Keep a unit as it is: an import, or one written by hand."""
-        return await anyio.to_thread.run_sync(self.bank.consolidate, Consolidation(units=(screened(unit),)))
+        return await anyio.to_thread.run_sync(
+            self.bank.consolidate, Consolidation(units=(screened(without_secrets(unit)),))
+        )
 
     async def feedback(self, unit_id: str, good: bool, note: str = "") -> MemoryUnit:
         """A user's word about a unit: sets its outcome. A run that waited for it credits now what it was shown."""
         outcome = Outcome.CORRECT if good else Outcome.INCORRECT
-        spoken = Feedback(good=good, note=note)
+        spoken = Feedback(good=good, note=redact(note))
         unit = await anyio.to_thread.run_sync(partial(self.bank.feedback, unit_id, spoken, outcome))
         draw = await self.draws.take_waiting(unit_id)
         if draw is not None:

@@ -20,13 +20,13 @@ class StepNote(BaseModel):
 
     query: Short = ""
     found: Annotated[Text, StringConstraints(max_length=100_000)] = Field(
-        default="", description="text, unless passage_ids says it"
+        default="", description="text, unless in passage_ids"
     )
     passage_ids: Annotated[list[Annotated[str, StringConstraints(max_length=200)]], Field(max_length=50)] = Field(
-        default=[], description="from search, visit"
+        default=[], description="of search, visit"
     )
     error: Short = ""
-    thought: Short = Field(default="", description="never counted as evidence")
+    thought: Short = Field(default="", description="no evidence")
     tool: Annotated[str, StringConstraints(max_length=100)] = "search"
 
 
