@@ -1,19 +1,19 @@
 """All vectors anew: staged beside the old ones, swapped in by one transaction (crash-safe, resumable)."""
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from mia_skill.core.errors import BankError
 from retrieval.bank import Progress
-from retrieval.rows import blob, next_change, shape_all
+from retrieval.rows import next_change, shape_all
 from retrieval.shape import masked_text
-from retrieval.vectors import Embedder
+from retrieval.tables import Row, Tables
+from retrieval.vectors import Embedder, blob
 
 __all__ = ["reembed"]
 
 BATCH = 64
-Work = Callable[[], AbstractContextManager[sqlite3.Connection]]
+Work = Callable[[], AbstractContextManager[Tables]]
 """Opens a write transaction of the bank."""
 
 UNSTAGED = """
@@ -49,7 +49,7 @@ def reembed(work: Work, embedder: Embedder, listener: Progress | None) -> int:
     raise BankError("the embedder changed its dimension while re-embedding: run `mia memory reembed` once more")
 
 
-def _stage(work: Work, embedder: Embedder, identity: str, todo: list[sqlite3.Row]) -> int:
+def _stage(work: Work, embedder: Embedder, identity: str, todo: list[Row]) -> int:
     captioned = [row for row in todo if row["caption"] is not None]
     units = [row for row in todo if row["owner"] == "unit"]
     texts = [row["question"] for row in todo] + [row["caption"] for row in captioned]
@@ -69,7 +69,7 @@ def _stage(work: Work, embedder: Embedder, identity: str, todo: list[sqlite3.Row
     return len(texts)
 
 
-def _swap(rows: sqlite3.Connection, identity: str) -> bool:
+def _swap(rows: Tables, identity: str) -> bool:
     """False, with the staged vectors dropped, where they are of several dimensions."""
     sizes = {
         size
