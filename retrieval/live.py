@@ -1,19 +1,21 @@
 """The index kept in step with the rows, also with those that other processes write."""
 
-import sqlite3
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
-from mia_skill.core.errors import EmbedderMismatchError
-from mia_skill.core.types import MemoryUnit, Outcome, Status
-from retrieval.index import Entry, Shelf
+import numpy as np
+
+from mia_skill.core.types import MemoryUnit, PlanPair
+from retrieval.index import ROUNDING, Bucket, Entry, Shelf
+from retrieval.places import Compared, bucket_of, known_state, pair_bucket, unit_bucket
+from retrieval.rows import SEEN, put_vectors
+from retrieval.tables import Row, Tables
 from retrieval.value import Evidence
+from retrieval.vectors import Rows, Vectors, blob
 
-__all__ = ["LiveIndex", "bucket_of", "pair_bucket", "place_of", "unit_bucket"]
+__all__ = ["LiveIndex"]
 
 CHUNK = 4096
 """Rows read at a time while loading; bounds the memory a rebuild takes beside the index."""
-KEPT_FORGOTTEN = 10_000
-"""Deletions that stay listed for the other processes; one that missed more loads anew."""
 
 PLACE = "CASE status WHEN 'active' THEN outcome WHEN 'revoked' THEN NULL ELSE outcome || ':' || status END"
 """`place_of` in SQL."""
@@ -24,26 +26,6 @@ ENTRIES = {
     "pair": "SELECT r.seq, namespace, NULL, NULL, category, 0, 0, v.question, v.caption, NULL, 0, 0, 0, '' "
     "FROM pairs r LEFT JOIN vectors v ON v.owner = 'pair' AND v.seq = r.seq",
 }
-
-
-def unit_bucket(namespace: str, modality: str, outcome: str | None) -> Hashable:
-    """Units of one bucket compete. Pending ones (outcome None) have buckets that recall never asks."""
-    return (namespace, str(modality), None if outcome is None else str(outcome))
-
-
-def place_of(outcome: Outcome | None, status: Status) -> str | None:
-    """Which bucket of a polarity: what may not direct never competes with what may, and what is revoked with nobody."""
-    if outcome is None or status is Status.REVOKED:
-        return None
-    return outcome.value if status is Status.ACTIVE else f"{outcome.value}:{status.value}"
-
-
-def pair_bucket(namespace: str) -> Hashable:
-    return (namespace,)
-
-
-def bucket_of(unit: MemoryUnit) -> Hashable:
-    return unit_bucket(unit.namespace, unit.modality, place_of(unit.outcome, unit.status))
 
 
 class LiveIndex:
@@ -59,7 +41,7 @@ class LiveIndex:
         self.story = "fresh"
         """What the last full load was for."""
 
-    def follow(self, rows: sqlite3.Connection) -> None:
+    def follow(self, rows: Tables) -> None:
         """Take in every change since the last call: row by row, or by a full load where that is not possible.
 
         Raises:
@@ -74,22 +56,13 @@ class LiveIndex:
             self._catch_up(rows)
         self._seen = state["change"]
 
-    def check(self, rows: sqlite3.Connection) -> sqlite3.Row:
+    def check(self, rows: Tables) -> Row:
         """The bank's state, if its vectors are ours.
 
         Raises:
             EmbedderMismatchError: they are another embedder's.
         """
-        state: sqlite3.Row = rows.execute(
-            "SELECT bank_id, change, forgotten_below, embedder, dimension FROM state"
-        ).fetchone()
-        if state["embedder"] not in (None, self._identity):
-            raise EmbedderMismatchError(
-                "the stored vectors were made by another embedder "
-                f"({state['embedder'][:12]}, not {self._identity[:12]}): run `mia memory reembed`, or go back to the "
-                "embedder that memory.embedder named before"
-            )
-        return state
+        return known_state(rows, self._identity)
 
     def put(self, owner: str, entries: Iterable[Entry]) -> None:
         """Add or update rows that this process is writing; `invalidate` if it rolls back."""
@@ -109,6 +82,40 @@ class LiveIndex:
     def shelf(self, owner: str) -> Shelf:
         return self.shelves[owner]
 
+    # -- `Places` -----------------------------------------------------------------------------------------------
+
+    def any_in(self, rows: Tables, owner: str, keys: Sequence[Hashable]) -> bool:
+        self.follow(rows)
+        return any(self.shelves[owner].bucket(key) for key in keys)
+
+    def compared(
+        self, rows: Tables, owner: str, key: Hashable, asked: Vectors, category: str | None, *, every: bool
+    ) -> tuple[Compared | None, int | None]:
+        shelf = self.shelves[owner]
+        return shelf.bucket(key), None if category is None else shelf.code(category)
+
+    def close(self, rows: Tables, owner: str, key: Hashable, vectors: Vectors, threshold: float) -> Sequence[int]:
+        return _close(self.shelves[owner].bucket(key), vectors, threshold)
+
+    def keep_unit(self, rows: Tables, seq: int, unit: MemoryUnit, vectors: Vectors) -> None:
+        masked = None if vectors.masked is None else blob(vectors.masked)
+        put_vectors(rows, "unit", seq, *_blobs(vectors), masked, vectors.shape)
+        self.renew(rows, seq, unit, vectors)
+
+    def keep_pair(self, rows: Tables, seq: int, pair: PlanPair, vectors: Vectors) -> None:
+        put_vectors(rows, "pair", seq, *_blobs(vectors))
+        self.put("pair", [Entry(seq, pair_bucket(pair.namespace), pair.category, 0, 0, *_blobs(vectors))])
+
+    def renew(self, rows: Tables, seq: int, unit: MemoryUnit, vectors: Vectors) -> None:
+        row = rows.execute(f"SELECT {SEEN} FROM units WHERE seq = ?", (seq,)).fetchone()
+        given = (unit.category, unit.uses, unit.wins, *_blobs(vectors), vectors.shape, Evidence(*row))
+        self.put("unit", [Entry(seq, bucket_of(unit), *given)])
+
+    def groups(self, rows: Tables) -> Iterable[tuple[Sequence[int], Rows]]:
+        return [(bucket.columns["seq"].tolist(), bucket.questions()) for _, bucket in self.shelves["unit"].buckets()]
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
     def _start_over(self, dimension: int, bank_id: str) -> None:
         if self._seen >= 0 and self.story == "fresh" and self.shelves and any(map(len, self.shelves.values())):
             self.story = "rebuilt (too many changes to follow one by one)"
@@ -116,7 +123,7 @@ class LiveIndex:
         self.shelves = {owner: Shelf(dimension) for owner in ENTRIES}
         self.damaged = {owner: set() for owner in ENTRIES}
 
-    def _catch_up(self, rows: sqlite3.Connection) -> None:
+    def _catch_up(self, rows: Tables) -> None:
         for owner, seq in rows.execute("SELECT owner, seq FROM forgotten WHERE change > ?", (self._seen,)):
             self.shelves[owner].remove(seq)
             self.damaged[owner].discard(seq)
@@ -130,7 +137,31 @@ class LiveIndex:
                 self.put(owner, _entries(owner, chunk))
 
 
-def _entries(owner: str, chunk: list[sqlite3.Row]) -> Iterator[Entry]:
+def _entries(owner: str, chunk: list[Row]) -> Iterator[Entry]:
     for seq, namespace, modality, outcome, category, uses, wins, question, caption, shape, *seen in chunk:
         bucket = unit_bucket(namespace, modality, outcome) if owner == "unit" else pair_bucket(namespace)
         yield Entry(seq, bucket, category, uses, wins, question, caption, shape, Evidence(*seen))
+
+
+def _blobs(vectors: Vectors) -> tuple[bytes, bytes | None]:
+    return blob(vectors.question), None if vectors.caption is None else blob(vectors.caption)
+
+
+def _close(bucket: Bucket | None, vectors: Vectors, threshold: float) -> list[int]:
+    """See `Places.close`."""
+    if bucket is None:
+        return []
+    sim_N = bucket.question_similarities(vectors.question)
+    close_N = sim_N >= threshold - ROUNDING
+    captioned_N = bucket.columns["captioned"]
+    captions_N = bucket.caption_similarities(vectors.caption)
+    if vectors.caption is None:
+        close_N &= ~captioned_N
+    else:
+        close_N &= captioned_N
+        if captions_N is not None:
+            close_N &= captions_N >= threshold - ROUNDING
+    at = np.flatnonzero(close_N)
+    seq_N = bucket.columns["seq"]
+    order = np.lexsort((seq_N[at], -sim_N[at]))
+    return [int(seq_N[position]) for position in at[order]]

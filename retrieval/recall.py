@@ -8,7 +8,8 @@ import numpy as np
 from mia_skill.core.config import ScoreWeights
 from mia_skill.core.types import MemoryUnit
 from retrieval.bank import Explanation, Hit, MemoryQuery, Recall
-from retrieval.index import ROUNDING, Bucket
+from retrieval.index import ROUNDING
+from retrieval.places import Compared
 from retrieval.score import paper_scores, similarity
 from retrieval.vectors import Rows
 
@@ -45,7 +46,7 @@ MEASURED = {"similarity": "similar", "relevance": "relevant"}
 NOTHING = Ranking((), 0, None)
 
 
-def similarities(bucket: Bucket, question_D: Rows, caption_D: Rows | None, weights: ScoreWeights) -> Rows:
+def similarities(bucket: Compared, question_D: Rows, caption_D: Rows | None, weights: ScoreWeights) -> Rows:
     """`Sim` of every unit of the bucket; float32 where no caption takes part, as the index gives it."""
     sim_N = bucket.question_similarities(question_D)
     captions_N = bucket.caption_similarities(caption_D)
@@ -55,7 +56,7 @@ def similarities(bucket: Bucket, question_D: Rows, caption_D: Rows | None, weigh
 
 
 def rank(
-    bucket: Bucket | None,
+    bucket: Compared | None,
     query: MemoryQuery,
     k: int,
     question_D: Rows,
@@ -88,7 +89,7 @@ def rank(
 
 
 def nearest(
-    bucket: Bucket | None,
+    bucket: Compared | None,
     k: int,
     question_D: Rows,
     caption_D: Rows | None,

@@ -1,6 +1,5 @@
 """Rows of the bank's tables as values, and the statements that write them."""
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -9,12 +8,13 @@ import orjson
 from mia_skill.core.types import MemoryUnit, PlanPair
 from retrieval.lineage import TRUSTED, least
 from retrieval.shape import features
+from retrieval.tables import Row, Tables
 from retrieval.vectors import Rows
 
 __all__ = [
     "PAIR_COLUMNS",
+    "SEEN",
     "UNIT_COLUMNS",
-    "blob",
     "insert_pair",
     "insert_unit",
     "masked_rows",
@@ -34,10 +34,12 @@ PAIR_FIELDS = (
     *("id", "namespace", "modality", "category", "question", "caption", "good_plan", "bad_plan", "created_at"),
 )
 UNIT_COLUMNS = ", ".join(f"u.{name}" for name in ("seq", *UNIT_FIELDS))
+SEEN = "seen_uses, seen_wins, seen_at, seen_in"
+"""The fading evidence of a unit (`retrieval.value.Evidence`)."""
 PAIR_COLUMNS = ", ".join(f"p.{name}" for name in ("seq", *PAIR_FIELDS))
 
 
-def unit_of(row: sqlite3.Row) -> MemoryUnit:
+def unit_of(row: Row) -> MemoryUnit:
     """The unit of a row that holds `UNIT_COLUMNS`."""
     fields = {name: row[name] for name in UNIT_FIELDS}
     for name in ("feedback", "provenance"):
@@ -45,7 +47,7 @@ def unit_of(row: sqlite3.Row) -> MemoryUnit:
     return MemoryUnit.model_validate(fields)
 
 
-def pair_of(row: sqlite3.Row) -> PlanPair:
+def pair_of(row: Row) -> PlanPair:
     """The pair of a row that holds `PAIR_COLUMNS`."""
     return PlanPair.model_validate({name: row[name] for name in PAIR_FIELDS})
 
@@ -58,18 +60,18 @@ def unit_fields(unit: MemoryUnit) -> dict[str, object]:
     return {**fields, "tainted": int(least(unit.provenance.origins) not in TRUSTED)}
 
 
-def insert_unit(rows: sqlite3.Connection, unit: MemoryUnit, change: int) -> int:
+def insert_unit(rows: Tables, unit: MemoryUnit, change: int) -> int:
     """Write a new unit; returns its seq."""
     seen = {"seen_uses": unit.uses, "seen_wins": unit.wins, "seen_at": unit.updated_at.timestamp()}
     return _insert(rows, "units", {**unit_fields(unit), **seen, "change": change})
 
 
-def insert_pair(rows: sqlite3.Connection, pair: PlanPair, change: int) -> int:
+def insert_pair(rows: Tables, pair: PlanPair, change: int) -> int:
     """Write a new pair; returns its seq."""
     return _insert(rows, "pairs", {**pair.model_dump(mode="json"), "change": change})
 
 
-def update_unit(rows: sqlite3.Connection, seq: int, unit: MemoryUnit, change: int) -> None:
+def update_unit(rows: Tables, seq: int, unit: MemoryUnit, change: int) -> None:
     """Overwrite all fields of a unit; uses and wins that are new are new evidence."""
     fields = {**unit_fields(unit), "change": change}
     assigned = ", ".join(f"{name} = :{name}" for name in fields)
@@ -78,7 +80,7 @@ def update_unit(rows: sqlite3.Connection, seq: int, unit: MemoryUnit, change: in
 
 
 def put_vectors(
-    rows: sqlite3.Connection,
+    rows: Tables,
     owner: str,
     seq: int,
     question: bytes,
@@ -93,7 +95,7 @@ def put_vectors(
     rows.execute(statement, (owner, seq, question, caption, masked, shape))
 
 
-def masked_rows(rows: sqlite3.Connection, seqs: Sequence[int]) -> list[Rows | None]:
+def masked_rows(rows: Tables, seqs: Sequence[int]) -> list[Rows | None]:
     """The masked vectors of units, in the order asked; None where there is none."""
     places = ", ".join("?" * len(seqs))
     statement = f"SELECT seq, masked FROM vectors WHERE owner = 'unit' AND masked IS NOT NULL AND seq IN ({places})"
@@ -101,27 +103,22 @@ def masked_rows(rows: sqlite3.Connection, seqs: Sequence[int]) -> list[Rows | No
     return [found.get(seq) for seq in seqs]
 
 
-def shape_all(rows: sqlite3.Connection) -> None:
+def shape_all(rows: Tables) -> None:
     """Give units of an older schema their features; their masked vectors come with the next re-embedding."""
     found = rows.execute("SELECT seq, question FROM units ORDER BY seq").fetchall()
     shapes = [(features(row["question"]).tobytes(), row["seq"]) for row in found]
     rows.executemany("UPDATE vectors SET shape = ? WHERE owner = 'unit' AND seq = ?", shapes)
 
 
-def next_change(rows: sqlite3.Connection) -> int:
+def next_change(rows: Tables) -> int:
     """Count one more change; the write transaction that calls it owns the number."""
     rows.execute("UPDATE state SET change = change + 1")
     return int(rows.execute("SELECT change FROM state").fetchone()[0])
 
 
-def blob(row_D: Rows) -> bytes:
-    """A vector as it is stored: little-endian float32."""
-    return row_D.astype("<f4").tobytes()
-
-
-def _insert(rows: sqlite3.Connection, table: str, fields: dict[str, object]) -> int:
+def _insert(rows: Tables, table: str, fields: dict[str, object]) -> int:
     names: Iterable[str] = fields
     places = ", ".join(f":{name}" for name in names)
-    cursor = rows.execute(f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({places})", fields)
-    assert cursor.lastrowid is not None
-    return cursor.lastrowid
+    statement = f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({places}) RETURNING seq"
+    (seq,) = rows.execute(statement, fields).fetchone()
+    return int(seq)

@@ -1,6 +1,5 @@
 """The keeper's verbs over SQLite (`Stewardship`), each in one transaction of the bank."""
 
-import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from retrieval.gate import Draw, LiftReport
 from retrieval.log import append, verify_log
 from retrieval.prune import PruneReport, PruneRules, doomed
 from retrieval.rows import UNIT_COLUMNS, unit_of
+from retrieval.tables import Tables
 from retrieval.trials import keep_draw, lift_report, take_draw
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ __all__ = ["Steward"]
 class Steward:
     """Base of the SQLite bank; the bank gives it its transactions."""
 
-    def _work(self, *, write: bool) -> AbstractContextManager[sqlite3.Connection]:
+    def _work(self, *, write: bool) -> AbstractContextManager[Tables]:
         raise TypeError("the bank that is kept opens its own transactions")
 
-    def _writer(self, rows: sqlite3.Connection) -> "Writer":
+    def _writer(self, rows: Tables) -> "Writer":
         raise TypeError("the bank that is kept makes its own writers")
 
     def lift(self, namespaces: Sequence[str] = ()) -> LiftReport:

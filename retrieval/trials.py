@@ -1,6 +1,5 @@
 """Outcomes of both arms in the bank's tables: one row a judged task, and running tallies beside it."""
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
@@ -8,6 +7,7 @@ import orjson
 
 from mia_skill.core.types import utc_now
 from retrieval.gate import Arm, Draw, LiftReport, LiftRow, Tally, Trial, harmful, lift
+from retrieval.tables import Row, Tables
 
 __all__ = ["all_trials", "attempts", "judged_tasks", "keep_draw", "known", "lift_report", "record", "tally_of"]
 __all__ += ["take_draw"]
@@ -18,7 +18,7 @@ KEPT_DAYS = 30
 SCOPES = ("namespace", "category", "unit")
 
 
-def record(rows: sqlite3.Connection, trial: Trial, change: int) -> tuple[str, ...]:
+def record(rows: Tables, trial: Trial, change: int) -> tuple[str, ...]:
     """Keep an outcome, in the transaction that stores its run; returns the units whose tally moved."""
     draw = trial.draw
     rows.execute(
@@ -50,17 +50,18 @@ def _exposures(draw: Draw) -> list[tuple[str, bool]]:
     return [(one, True) for one in draw.shown] + [(one, False) for one in draw.withheld]
 
 
-def _count(rows: sqlite3.Connection, scope: str, key: str, namespace: str, *, shown: bool, won: bool) -> None:
+def _count(rows: Tables, scope: str, key: str, namespace: str, *, shown: bool, won: bool) -> None:
     one = Tally().plus(shown=shown, won=won)
     rows.execute(
         "INSERT INTO tallies VALUES (:scope, :namespace, :key, :shown, :shown_wins, :withheld, :withheld_wins) "
-        "ON CONFLICT DO UPDATE SET shown = shown + :shown, shown_wins = shown_wins + :shown_wins, "
-        "withheld = withheld + :withheld, withheld_wins = withheld_wins + :withheld_wins",
+        "ON CONFLICT (scope, namespace, key) DO UPDATE SET "
+        "shown = tallies.shown + :shown, shown_wins = tallies.shown_wins + :shown_wins, "
+        "withheld = tallies.withheld + :withheld, withheld_wins = tallies.withheld_wins + :withheld_wins",
         {"scope": scope, "namespace": namespace, "key": key, **one.model_dump()},
     )
 
 
-def tally_of(rows: sqlite3.Connection, scope: str, namespace: str, key: str) -> Tally:
+def tally_of(rows: Tables, scope: str, namespace: str, key: str) -> Tally:
     """Outcomes so far of a namespace, a category or a unit."""
     row = rows.execute(
         "SELECT shown, shown_wins, withheld, withheld_wins FROM tallies WHERE scope = ? AND namespace = ? AND key = ?",
@@ -69,17 +70,17 @@ def tally_of(rows: sqlite3.Connection, scope: str, namespace: str, key: str) -> 
     return Tally() if row is None else Tally.model_validate(dict(row))
 
 
-def judged_tasks(rows: sqlite3.Connection, namespace: str) -> int:
+def judged_tasks(rows: Tables, namespace: str) -> int:
     """How many tasks of a namespace have an outcome."""
     return tally_of(rows, "tasks", namespace, namespace).shown
 
 
-def attempts(rows: sqlite3.Connection, task: str) -> int:
+def attempts(rows: Tables, task: str) -> int:
     """How often a task came to an outcome: the next time it is drawn anew."""
     return int(rows.execute("SELECT count(*) FROM trials WHERE task = ?", (task,)).fetchone()[0])
 
 
-def lift_report(rows: sqlite3.Connection, namespaces: Sequence[str] = ()) -> LiftReport:
+def lift_report(rows: Tables, namespaces: Sequence[str] = ()) -> LiftReport:
     """Lift of every namespace, category and unit that has an outcome; of some namespaces, or of all."""
     trials, randomised = rows.execute("SELECT count(*), coalesce(sum(randomised), 0) FROM trials").fetchone()
     found = rows.execute("SELECT * FROM tallies WHERE scope <> 'tasks' ORDER BY namespace, scope, key").fetchall()
@@ -89,7 +90,7 @@ def lift_report(rows: sqlite3.Connection, namespaces: Sequence[str] = ()) -> Lif
     return LiftReport(trials=trials, randomised=randomised, rows=tuple(table))
 
 
-def _row(row: sqlite3.Row, withheld: Iterable[str]) -> LiftRow:
+def _row(row: Row, withheld: Iterable[str]) -> LiftRow:
     tally = Tally.model_validate({name: row[name] for name in Tally.model_fields})
     scope, key = row["scope"], row["key"]
     kept_back = key in withheld if scope == "unit" else harmful(tally)
@@ -98,21 +99,25 @@ def _row(row: sqlite3.Row, withheld: Iterable[str]) -> LiftRow:
     )
 
 
-def keep_draw(rows: sqlite3.Connection, key: str, draw: Draw) -> None:
+def keep_draw(rows: Tables, key: str, draw: Draw) -> None:
     """Keep what was drawn for a task that is under way; ids only, no text."""
     now = utc_now()
     rows.execute("DELETE FROM draws WHERE at < ?", ((now - timedelta(days=KEPT_DAYS)).isoformat(),))
     row = (key, draw.namespace, draw.model_dump_json(), now.isoformat())
-    rows.execute("INSERT OR REPLACE INTO draws VALUES (?, ?, ?, ?)", row)
+    rows.execute(
+        "INSERT INTO draws VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (key) DO UPDATE SET namespace = excluded.namespace, draw = excluded.draw, at = excluded.at",
+        row,
+    )
 
 
-def take_draw(rows: sqlite3.Connection, key: str) -> Draw | None:
+def take_draw(rows: Tables, key: str) -> Draw | None:
     """The draw of a task, and it is gone."""
     row = rows.execute("DELETE FROM draws WHERE key = ? RETURNING draw", (key,)).fetchone()
     return None if row is None else Draw.model_validate_json(row["draw"])
 
 
-def all_trials(rows: sqlite3.Connection) -> Iterator[Trial]:
+def all_trials(rows: Tables) -> Iterator[Trial]:
     """Every outcome that was kept, oldest first."""
     names = ("task", "namespace", "category", "arm", "randomised")
     for row in rows.execute("SELECT * FROM trials ORDER BY seq"):
@@ -120,7 +125,7 @@ def all_trials(rows: sqlite3.Connection) -> Iterator[Trial]:
         yield Trial.model_validate({"draw": given, **{name: row[name] for name in ("won", "judged_by", "at")}})
 
 
-def known(rows: sqlite3.Connection, trial: Trial) -> bool:
+def known(rows: Tables, trial: Trial) -> bool:
     """Is this very outcome here already?"""
     given = (trial.draw.task, trial.at.isoformat(), trial.draw.arm.value)
     return rows.execute("SELECT 1 FROM trials WHERE task = ? AND at = ? AND arm = ?", given).fetchone() is not None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,20 @@ from numpy.typing import NDArray
 from mia_skill.core.errors import ModelReplyError
 from mia_skill.core.types import Value
 
-__all__ = ["Embedder", "Kind", "Recipe", "Rows", "unit_rows"]
+__all__ = ["Embedder", "Kind", "Recipe", "Rows", "Vectors", "blob", "unit_rows"]
 
 Rows = NDArray[np.float32]
 Kind = Literal["query", "passage"]
+
+
+class Vectors(NamedTuple):
+    """The vectors of one unit or pair."""
+
+    question: Rows
+    caption: Rows | None
+    masked: Rows | None = None
+    shape: bytes | None = None
+    """Features of the masked question."""
 
 
 class Embedder(Protocol):
@@ -67,3 +77,8 @@ def unit_rows(rows: NDArray[np.floating], *, source: str) -> Rows:
     if not np.isfinite(norms).all() or (norms == 0).any():
         raise ModelReplyError(f"{source} gave a vector that is zero or not finite", raw="")
     return np.ascontiguousarray(rows / norms, dtype=np.float32)
+
+
+def blob(row_D: Rows) -> bytes:
+    """A vector as it is stored: little-endian float32."""
+    return row_D.astype("<f4").tobytes()

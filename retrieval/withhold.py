@@ -1,6 +1,5 @@
 """The gate at recall: which buckets are asked, what is left out of the answer, and the words that say so."""
 
-import sqlite3
 from collections.abc import Hashable, Sequence
 
 from mia_skill.core.types import Outcome, Status
@@ -8,8 +7,9 @@ from retrieval.bank import Hit, MemoryQuery, Recall
 from retrieval.chain import fingerprint
 from retrieval.custody import task_of
 from retrieval.gate import WARM_UP, Arm, Draw, Lift, Tally, chance, harmful, lift, pick_arm, share_of
-from retrieval.live import place_of, unit_bucket
+from retrieval.places import place_of, unit_bucket
 from retrieval.recall import Ranking
+from retrieval.tables import Tables
 from retrieval.trials import attempts, judged_tasks, tally_of
 
 __all__ = ["QUARANTINED_SHOWN", "asked_buckets", "settle", "sound", "together"]
@@ -29,7 +29,7 @@ def asked_buckets(query: MemoryQuery) -> list[tuple[Hashable, int]]:
     ]
 
 
-def sound(rows: sqlite3.Connection, hits: Sequence[Hit]) -> tuple[Hit, ...]:
+def sound(rows: Tables, hits: Sequence[Hit]) -> tuple[Hit, ...]:
     """Without units whose text was changed outside the bank."""
     kept = []
     for hit in hits:
@@ -57,7 +57,7 @@ def together(
     return both, shown, (*hits[4], *hits[5])
 
 
-def settle(rows: sqlite3.Connection, query: MemoryQuery, recall: Recall, kept_back: Sequence[Hit]) -> Recall:
+def settle(rows: Tables, query: MemoryQuery, recall: Recall, kept_back: Sequence[Hit]) -> Recall:
     """Draw the arm of this task and leave out what it says; `kept_back` are relevant units measured to do harm."""
     task = task_of(query.namespace, query.text, query.task)
     turn = f"{task}:{attempts(rows, task)}"
@@ -93,7 +93,7 @@ def settle(rows: sqlite3.Connection, query: MemoryQuery, recall: Recall, kept_ba
     )
 
 
-def _share(rows: sqlite3.Connection, query: MemoryQuery, hit: Hit, each: float, base: Tally) -> float:
+def _share(rows: Tables, query: MemoryQuery, hit: Hit, each: float, base: Tally) -> float:
     return share_of(each, tally_of(rows, "unit", query.namespace, hit.unit.id), base)
 
 

@@ -1,10 +1,7 @@
 """Writes of one open transaction: units that merge or are new, pairs, credit, feedback, deletions."""
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
-
-import numpy as np
 
 from mia_skill.core.config import BlendWeights
 from mia_skill.core.errors import UnknownIdError
@@ -12,44 +9,32 @@ from mia_skill.core.types import Credit, Feedback, MemoryUnit, Outcome, PlanPair
 from retrieval.custody import back, entry_status, reconsider
 from retrieval.echo import echoed
 from retrieval.gate import Arm, Trial
-from retrieval.index import ROUNDING, Bucket, Entry
 from retrieval.lineage import record_lineage
-from retrieval.live import KEPT_FORGOTTEN, LiveIndex, bucket_of, pair_bucket, place_of, unit_bucket
 from retrieval.log import append, append_unit
 from retrieval.merge import merged
+from retrieval.places import KEPT_FORGOTTEN, Places, pair_bucket, place_of, unit_bucket
 from retrieval.prune import over_budget
 from retrieval.rows import (
     PAIR_COLUMNS,
+    SEEN,
     UNIT_COLUMNS,
-    blob,
     insert_pair,
     insert_unit,
     next_change,
     pair_of,
-    put_vectors,
     unit_of,
     update_unit,
 )
 from retrieval.shape import features, masked_text
+from retrieval.tables import Tables
 from retrieval.trials import known, record
 from retrieval.value import Evidence, credited
-from retrieval.vectors import Embedder, Rows
+from retrieval.vectors import Embedder, Rows, Vectors
 
 __all__ = ["Kept", "Vectors", "Writer", "vectors_of"]
 
-SEEN = "seen_uses, seen_wins, seen_at, seen_in"
 SLACK = 20
 """A namespace over its capacity is cut to 1/20 under it: one sort pays for many writes."""
-
-
-class Vectors(NamedTuple):
-    """The vectors of one unit or pair."""
-
-    question: Rows
-    caption: Rows | None
-    masked: Rows | None = None
-    shape: bytes | None = None
-    """Features of the masked question."""
 
 
 def vectors_of(
@@ -81,13 +66,11 @@ class Kept(NamedTuple):
 
 
 class Writer:
-    """One change of the bank. Lives inside a write transaction, with an index that has followed the rows."""
+    """One change of the bank. Lives inside a write transaction, with places that have followed the rows."""
 
-    def __init__(
-        self, rows: sqlite3.Connection, live: LiveIndex, blend: BlendWeights | None = None, environment: str = ""
-    ) -> None:
+    def __init__(self, rows: Tables, places: Places, blend: BlendWeights | None = None, environment: str = "") -> None:
         self._rows = rows
-        self._live = live
+        self._places = places
         self._blend = blend or BlendWeights()
         self._environment = environment
         self.change = next_change(rows)
@@ -95,7 +78,7 @@ class Writer:
     def claim(self, identity: str, dimension: int) -> None:
         """The first vectors of an empty bank decide whose vectors it holds."""
         self._rows.execute("UPDATE state SET embedder = ?, dimension = ? WHERE embedder IS NULL", (identity, dimension))
-        self._live.use(dimension)
+        self._places.use(dimension)
 
     def unit(
         self, unit: MemoryUnit, vectors: Vectors, merge_similarity: float | None, *, restored: bool = False
@@ -115,9 +98,7 @@ class Writer:
             if twin is not None:
                 return self._merge(twin, unit, vectors)
         seq = insert_unit(self._rows, unit, self.change)
-        masked = None if vectors.masked is None else blob(vectors.masked)
-        put_vectors(self._rows, "unit", seq, *_blobs(vectors), masked, vectors.shape)
-        self._index_unit(seq, unit, vectors)
+        self._places.keep_unit(self._rows, seq, unit, vectors)
         record_lineage(self._rows, unit)
         append_unit(self._rows, "store", unit, f"{unit.status}; judged by {unit.provenance.judged_by}")
         return Kept(unit.id, merged=False, known=False)
@@ -140,16 +121,16 @@ class Writer:
         known = self._rows.execute("SELECT id FROM pairs WHERE id = ?", (pair.id,)).fetchone()
         if known is not None:
             return pair.id
-        bucket = self._live.shelf("pair").bucket(pair_bucket(pair.namespace))
-        for seq in () if merge_similarity is None else _close(bucket, vectors, merge_similarity):
+        alike: Sequence[int] = ()
+        if merge_similarity is not None:
+            alike = self._places.close(self._rows, "pair", pair_bucket(pair.namespace), vectors, merge_similarity)
+        for seq in alike:
             row = self._rows.execute(f"SELECT {PAIR_COLUMNS} FROM pairs p WHERE seq = ?", (seq,)).fetchone()
             old = pair_of(row)
             if (old.good_plan, old.bad_plan) == (pair.good_plan, pair.bad_plan):
                 return old.id
         seq = insert_pair(self._rows, pair, self.change)
-        put_vectors(self._rows, "pair", seq, *_blobs(vectors))
-        entry = Entry(seq, pair_bucket(pair.namespace), pair.category, 0, 0, *_blobs(vectors))
-        self._live.put("pair", [entry])
+        self._places.keep_pair(self._rows, seq, pair, vectors)
         return pair.id
 
     def fit(self, units: Sequence[MemoryUnit], capacity: int | None) -> None:
@@ -246,7 +227,7 @@ class Writer:
             return Kept(old.id, merged=True, known=False)
         unit = merged(old, unit)
         update_unit(self._rows, twin, unit, self.change)
-        self._index_unit(twin, unit, vectors)
+        self._places.renew(self._rows, twin, unit, vectors)
         record_lineage(self._rows, unit)
         append_unit(self._rows, "merge", unit)
         return Kept(unit.id, merged=True, known=False)
@@ -261,19 +242,13 @@ class Writer:
         own = (Status.ACTIVE, Status.QUARANTINED) if unit.status is Status.QUARANTINED else (unit.status,)
         for status in dict.fromkeys((*own, Status.WITHHELD)):
             place = place_of(unit.outcome, status)
-            bucket = self._live.shelf("unit").bucket(unit_bucket(unit.namespace, unit.modality, place))
-            for seq in _close(bucket, vectors, threshold):
+            key = unit_bucket(unit.namespace, unit.modality, place)
+            for seq in self._places.close(self._rows, "unit", key, vectors, threshold):
                 # What is pending and what is revoked share a bucket.
                 row = self._rows.execute("SELECT status, outcome FROM units WHERE seq = ?", (seq,)).fetchone()
                 if tuple(row) == (status.value, unit.outcome):
                     return seq
         return None
-
-    def _index_unit(self, seq: int, unit: MemoryUnit, vectors: Vectors) -> None:
-        key = bucket_of(unit)
-        row = self._rows.execute(f"SELECT {SEEN} FROM units WHERE seq = ?", (seq,)).fetchone()
-        entry = Entry(seq, key, unit.category, unit.uses, unit.wins, *_blobs(vectors), vectors.shape, Evidence(*row))
-        self._live.put("unit", [entry])
 
     def _delete(self, owner: str, seq: int) -> None:
         table = {"unit": "units", "pair": "pairs"}[owner]
@@ -291,28 +266,3 @@ class Writer:
             ).fetchone()
             self._rows.execute("DELETE FROM forgotten WHERE change <= ?", (below,))
             self._rows.execute("UPDATE state SET forgotten_below = ?", (below,))
-
-
-def _blobs(vectors: Vectors) -> tuple[bytes, bytes | None]:
-    return blob(vectors.question), None if vectors.caption is None else blob(vectors.caption)
-
-
-def _close(bucket: Bucket | None, vectors: Vectors, threshold: float) -> list[int]:
-    """Seqs whose question reaches `threshold`, the most similar first, ties to the older. What two images show must
-    be as similar as the questions: "who is this?" is asked of every picture."""
-    if bucket is None:
-        return []
-    sim_N = bucket.question_similarities(vectors.question)
-    close_N = sim_N >= threshold - ROUNDING
-    captioned_N = bucket.columns["captioned"]
-    captions_N = bucket.caption_similarities(vectors.caption)
-    if vectors.caption is None:
-        close_N &= ~captioned_N
-    else:
-        close_N &= captioned_N
-        if captions_N is not None:
-            close_N &= captions_N >= threshold - ROUNDING
-    at = np.flatnonzero(close_N)
-    seq_N = bucket.columns["seq"]
-    order = np.lexsort((seq_N[at], -sim_N[at]))
-    return [int(seq_N[position]) for position in at[order]]

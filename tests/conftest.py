@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from bank_kinds import KINDS, Banks, banks_of
 
 if TYPE_CHECKING:
     from mia_skill.agents.mia import Mia
@@ -27,6 +28,14 @@ def shared_data() -> Path:
     if not (folder / "sandbox_wiki" / "corpus.00.jsonl").is_file():
         pytest.skip(f"no development data at {folder}: set MIA_SHARED_DATA to the folder that holds sandbox_wiki")
     return folder
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def banks(request: pytest.FixtureRequest) -> Iterator[Banks]:
+    """Opens banks; a test that asks for it runs against every kind."""
+    opener = banks_of(request.param)
+    yield opener
+    opener.close()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from mia_skill.core.config import BlendWeights
 from mia_skill.core.types import Credit, Feedback, MemoryUnit, Outcome
 from retrieval.bank import Consolidation, MemoryQuery
 from retrieval.embed import HashEmbedder
-from retrieval.sqlite_bank import SqliteBank
 
 QUESTIONS = ("alpha beta gamma", "alpha delta", "epsilon beta", "zeta eta theta", "iota alpha kappa")
 WHO = st.integers(0, 1)
@@ -53,14 +52,14 @@ def turn(bank, what, which, value):
 
 @settings(max_examples=40, deadline=None)
 @given(TURNS)
-def test_two_processes_in_any_turns_agree_with_a_fresh_one(tmp_path_factory, turns):
+def test_two_processes_in_any_turns_agree_with_a_fresh_one(banks, tmp_path_factory, turns):
     path = tmp_path_factory.mktemp("f") / "b.sqlite3"
-    banks = [SqliteBank.open(path, HashEmbedder(), blend=BlendWeights(diversity=0.0)) for _ in range(2)]
+    opened = [banks.open(path, HashEmbedder(), blend=BlendWeights(diversity=0.0)) for _ in range(2)]
     for what, who, which, value in turns:
-        turn(banks[who], what, which, value)
-    fresh = SqliteBank.open(path, HashEmbedder(), blend=BlendWeights(diversity=0.0))
+        turn(opened[who], what, which, value)
+    fresh = banks.open(path, HashEmbedder(), blend=BlendWeights(diversity=0.0))
     expected = seen(fresh)
-    for bank in (*banks, fresh):
+    for bank in (*opened, fresh):
         assert seen(bank) == expected
         assert bank.health().problems == ()
         bank.close()

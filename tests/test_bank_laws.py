@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bank_kinds import Banks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,9 +23,9 @@ few = settings(max_examples=25, deadline=None)
 
 
 @contextmanager
-def a_bank() -> Iterator[SqliteBank]:
+def a_bank(banks: Banks) -> Iterator[SqliteBank]:
     with TemporaryDirectory() as folder:
-        bank = SqliteBank.open(Path(folder) / "b.sqlite3", HashEmbedder())
+        bank = banks.open(Path(folder) / "b.sqlite3", HashEmbedder())
         try:
             yield bank
         finally:
@@ -38,8 +39,8 @@ def made(question: str = QUESTION, **fields: object) -> MemoryUnit:
 
 @few
 @given(st.lists(st.tuples(st.sampled_from(list(Outcome)), ORIGINS, st.integers(1, 9)), max_size=8))
-def test_a_proven_success_never_gives_way_to_a_failure_nor_to_a_text_that_is_less_trusted(arrivals):
-    with a_bank() as bank:
+def test_a_proven_success_never_gives_way_to_a_failure_nor_to_a_text_that_is_less_trusted(banks, arrivals):
+    with a_bank(banks) as bank:
         proven = made(workflow="1. the proven way, told at length", uses=5, wins=5, steps=9)
         bank.consolidate(Consolidation(units=(proven,)))
         for number, (outcome, origin, steps) in enumerate(arrivals):
@@ -57,8 +58,8 @@ def test_a_proven_success_never_gives_way_to_a_failure_nor_to_a_text_that_is_les
 
 @few
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=6))
-def test_merging_keeps_the_sum_of_all_uses_and_wins_whatever_the_order(counts):
-    with a_bank() as bank:
+def test_merging_keeps_the_sum_of_all_uses_and_wins_whatever_the_order(banks, counts):
+    with a_bank(banks) as bank:
         for number, (wins, losses) in enumerate(counts):
             one = made(workflow=f"1. way {number}", uses=wins + losses, wins=wins)
             bank.consolidate(Consolidation(units=(one,)))
@@ -70,9 +71,9 @@ def test_merging_keeps_the_sum_of_all_uses_and_wins_whatever_the_order(counts):
 
 @few
 @given(st.lists(st.tuples(ORIGINS, st.integers(0, 9)), min_size=1, max_size=7), st.integers(0, 6))
-def test_trust_is_the_least_of_the_lineage_and_revoking_takes_all_descendants(chain, cut):
+def test_trust_is_the_least_of_the_lineage_and_revoking_takes_all_descendants(banks, chain, cut):
     trusted = {Origin.OWN_RUN, Origin.USER}
-    with a_bank() as bank:
+    with a_bank(banks) as bank:
         ids: list[str] = []
         for number, (origin, parent) in enumerate(chain):
             above = (ids[parent % len(ids)],) if ids else ()
@@ -99,8 +100,8 @@ def test_trust_is_the_least_of_the_lineage_and_revoking_takes_all_descendants(ch
 
 @few
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=12))
-def test_credit_counts_each_named_unit_once_and_never_makes_more_wins_than_uses(outcomes):
-    with a_bank() as bank:
+def test_credit_counts_each_named_unit_once_and_never_makes_more_wins_than_uses(banks, outcomes):
+    with a_bank(banks) as bank:
         one, other = made("alpha one"), made("omega two")
         bank.consolidate(Consolidation(units=(one, other), merge=False))
         for number, (first, won) in enumerate(outcomes):

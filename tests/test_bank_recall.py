@@ -10,7 +10,6 @@ from mia_skill.core.types import MemoryUnit, Modality, Outcome, PlanPair
 from retrieval.bank import Consolidation, MemoryQuery
 from retrieval.embed import HashEmbedder
 from retrieval.score import paper_scores
-from retrieval.sqlite_bank import SqliteBank
 
 GOOD, BAD = Outcome.CORRECT, Outcome.INCORRECT
 
@@ -35,8 +34,8 @@ def ask(angle=0, **fields):
 
 
 @pytest.fixture
-def bank(tmp_path):
-    opened = SqliteBank.open(tmp_path / "bank.sqlite3", Angles(), merge_similarity=1.0, scoring="paper")
+def bank(banks, tmp_path):
+    opened = banks.open(tmp_path / "bank.sqlite3", Angles(), merge_similarity=1.0, scoring="paper")
     yield opened
     opened.close()
 
@@ -49,16 +48,17 @@ def asked(hits):
     return [hit.unit.question for hit in hits]
 
 
-def test_an_empty_bank_says_so_without_asking_the_embedder(tmp_path):
+def test_an_empty_bank_says_so_without_asking_the_embedder(banks, tmp_path):
     class Untouchable(Angles):
         def embed(self, texts, kind="query"):
             raise AssertionError("nothing to compare with")
 
-    bank = SqliteBank.open(tmp_path / "b.sqlite3", Untouchable())
+    bank = banks.open(tmp_path / "b.sqlite3", Untouchable())
     recall = bank.recall(ask())
     assert recall.nothing_relevant
     assert "nothing relevant: no judged units" in recall.note
     assert bank.similar_pairs("0") == ()
+    bank.close()
 
 
 def test_successes_and_failures_come_apart_and_best_first(bank):
@@ -191,8 +191,8 @@ def test_equal_units_come_oldest_first(bank):
         unique_by=lambda u: u[0],
     )
 )
-def test_the_banks_order_is_the_papers_order(tmp_path_factory, drawn):
-    bank = SqliteBank.open(tmp_path_factory.mktemp("p") / "b.sqlite3", Angles(), merge_similarity=1.0, scoring="paper")
+def test_the_banks_order_is_the_papers_order(banks, tmp_path_factory, drawn):
+    bank = banks.open(tmp_path_factory.mktemp("p") / "b.sqlite3", Angles(), merge_similarity=1.0, scoring="paper")
     store(bank, *(unit(angle, uses=max(a, b), wins=min(a, b)) for angle, a, b in drawn))
     recall = bank.recall(ask(k_success=20, max_tokens=100_000))
     bank.close()
@@ -202,8 +202,8 @@ def test_the_banks_order_is_the_papers_order(tmp_path_factory, drawn):
     assert [hit.score for hit in recall.successes] == pytest.approx(sorted(scores, reverse=True)[:20], abs=1e-5)
 
 
-def test_each_of_fifty_pairs_is_the_first_answer_to_its_own_question(tmp_path):
-    bank = SqliteBank.open(tmp_path / "b.sqlite3", HashEmbedder(256))
+def test_each_of_fifty_pairs_is_the_first_answer_to_its_own_question(banks, tmp_path):
+    bank = banks.open(tmp_path / "b.sqlite3", HashEmbedder(256))
     questions = [f"who wrote book{n} and where is town{n * 7} in land{n * 13}" for n in range(50)]
     bank.consolidate(
         Consolidation(pairs=tuple(PlanPair(question=q, good_plan=f"good {q}", bad_plan="bad") for q in questions))

@@ -9,7 +9,6 @@ from mia_skill.core.types import Feedback, MemoryUnit, Modality, Origin, Outcome
 from retrieval.audit import FindingKind
 from retrieval.bank import Consolidation, MemoryQuery
 from retrieval.embed import HashEmbedder
-from retrieval.sqlite_bank import SqliteBank
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=30)
 UNITS = st.builds(
@@ -29,11 +28,11 @@ PAIRS = st.builds(PlanPair, question=TEXT, good_plan=TEXT, bad_plan=TEXT, captio
 
 
 @pytest.fixture
-def new_bank(tmp_path):
+def new_bank(banks, tmp_path):
     opened = []
 
     def opener():
-        opened.append(SqliteBank.open(tmp_path / f"{len(opened)}.sqlite3", HashEmbedder(), scoring="paper"))
+        opened.append(banks.open(tmp_path / f"{len(opened)}.sqlite3", HashEmbedder(), scoring="paper"))
         return opened[-1]
 
     yield opener
@@ -53,10 +52,10 @@ def store(bank, *units, pairs=()):
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(UNITS, max_size=6), st.lists(PAIRS, max_size=3))
-def test_a_restored_export_is_the_same_bank(tmp_path_factory, units, pairs):
+def test_a_restored_export_is_the_same_bank(banks, tmp_path_factory, units, pairs):
     folder = tmp_path_factory.mktemp("t")
-    old = SqliteBank.open(folder / "old.sqlite3", HashEmbedder())
-    new = SqliteBank.open(folder / "new.sqlite3", HashEmbedder(32))
+    old = banks.open(folder / "old.sqlite3", HashEmbedder())
+    new = banks.open(folder / "new.sqlite3", HashEmbedder(32))
     store(old, *units, pairs=pairs)
     exported = [orjson.dumps(line) for line in old.export()]
     report = new.import_(exported, restore=True)
@@ -67,9 +66,9 @@ def test_a_restored_export_is_the_same_bank(tmp_path_factory, units, pairs):
     new.close()
 
 
-def test_a_restore_keeps_pairs_that_its_own_embedder_cannot_tell_apart(tmp_path):
-    old = SqliteBank.open(tmp_path / "old.sqlite3", HashEmbedder())
-    blind = SqliteBank.open(tmp_path / "blind.sqlite3", HashEmbedder(1))
+def test_a_restore_keeps_pairs_that_its_own_embedder_cannot_tell_apart(banks, tmp_path):
+    old = banks.open(tmp_path / "old.sqlite3", HashEmbedder())
+    blind = banks.open(tmp_path / "blind.sqlite3", HashEmbedder(1))
     pairs = tuple(PlanPair(question=text, good_plan="1. a", bad_plan="1. b") for text in ("one bridge", "two ships"))
     store(old, pairs=pairs)
     exported = [orjson.dumps(line) for line in old.export()]

@@ -14,15 +14,14 @@ from retrieval.embed import HashEmbedder
 from retrieval.gate import Draw, Trial
 from retrieval.merge import merged, supersedes
 from retrieval.prune import proven
-from retrieval.sqlite_bank import SqliteBank
 
 TRUSTED = (Origin.OWN_RUN, Origin.USER)
 DOUBTED = (Origin.IMPORTED, Origin.OTHER_AGENT, Origin.FILE, Origin.WEB)
 
 
 @pytest.fixture
-def bank(tmp_path):
-    opened = SqliteBank.open(tmp_path / "bank.sqlite3", HashEmbedder())
+def bank(banks, tmp_path):
+    opened = banks.open(tmp_path / "bank.sqlite3", HashEmbedder())
     yield opened
     opened.close()
 
@@ -118,8 +117,8 @@ def test_wins_that_are_not_independent_promote_nothing(bank):
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.sampled_from(["gold", "host", "evidence"])), max_size=12)
 )
-def test_promotion_comes_with_two_wins_more_than_losses_over_different_tasks(tmp_path_factory, runs):
-    bank = SqliteBank.open(tmp_path_factory.mktemp("c") / "bank.sqlite3", HashEmbedder())
+def test_promotion_comes_with_two_wins_more_than_losses_over_different_tasks(banks, tmp_path_factory, runs):
+    bank = banks.open(tmp_path_factory.mktemp("c") / "bank.sqlite3", HashEmbedder())
     web = unit(origin=Origin.WEB)
     store(bank, web)
     counted: dict[int, bool] = {}
@@ -176,8 +175,10 @@ def test_merging_never_lets_a_failure_or_doubted_text_take_a_proven_ones_place(o
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(UNITS, min_size=1, max_size=6))
-def test_whatever_arrives_a_proven_unit_keeps_its_text_unless_a_trusted_success_is_shorter(tmp_path_factory, arriving):
-    bank = SqliteBank.open(tmp_path_factory.mktemp("m") / "bank.sqlite3", HashEmbedder())
+def test_whatever_arrives_a_proven_unit_keeps_its_text_unless_a_trusted_success_is_shorter(
+    banks, tmp_path_factory, arriving
+):
+    bank = banks.open(tmp_path_factory.mktemp("m") / "bank.sqlite3", HashEmbedder())
     best = unit(workflow="1. search\n2. read", steps=2, judged_by="gold")
     store(bank, best)
     for one in arriving:

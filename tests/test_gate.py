@@ -25,7 +25,6 @@ from retrieval.gate import (
     suspect,
     wilson,
 )
-from retrieval.sqlite_bank import SqliteBank
 
 COUNTS = st.integers(0, 200).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))
 TALLIES = st.builds(
@@ -36,8 +35,8 @@ TALLIES = st.builds(
 
 
 @pytest.fixture
-def bank(tmp_path):
-    opened = SqliteBank.open(tmp_path / "bank.sqlite3", HashEmbedder())
+def bank(banks, tmp_path):
+    opened = banks.open(tmp_path / "bank.sqlite3", HashEmbedder())
     yield opened
     opened.close()
 
@@ -256,8 +255,8 @@ def test_memory_that_does_not_help_a_namespace_is_withheld_and_recall_says_why(b
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=30))
 @settings(max_examples=20, deadline=None)
-def test_credit_of_both_arms_adds_up_to_the_outcomes_given(tmp_path_factory, given_outcomes):
-    bank = SqliteBank.open(tmp_path_factory.mktemp("g") / "bank.sqlite3", HashEmbedder())
+def test_credit_of_both_arms_adds_up_to_the_outcomes_given(banks, tmp_path_factory, given_outcomes):
+    bank = banks.open(tmp_path_factory.mktemp("g") / "bank.sqlite3", HashEmbedder())
     one = unit()
     bank.consolidate(Consolidation(units=(one,)))
     for number, (shown, won) in enumerate(given_outcomes):

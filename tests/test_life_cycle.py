@@ -14,14 +14,13 @@ from retrieval.bank import Consolidation
 from retrieval.embed import HashEmbedder
 from retrieval.generalise import generalised, shapes
 from retrieval.prune import PruneRules, doomed, over_budget, proven, worth
-from retrieval.sqlite_bank import SqliteBank
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def bank(tmp_path):
-    opened = SqliteBank.open(tmp_path / "bank.sqlite3", HashEmbedder())
+def bank(banks, tmp_path):
+    opened = banks.open(tmp_path / "bank.sqlite3", HashEmbedder())
     yield opened
     opened.close()
 
@@ -100,8 +99,8 @@ def test_a_dry_run_says_what_goes_and_the_real_run_does_just_that(bank):
     assert bank.verify_log().sound
 
 
-def test_a_namespace_never_holds_more_than_its_capacity_and_keeps_what_is_proven(tmp_path):
-    bank = SqliteBank.open(tmp_path / "bank.sqlite3", HashEmbedder(), capacity=10, merge_similarity=1.0)
+def test_a_namespace_never_holds_more_than_its_capacity_and_keeps_what_is_proven(banks, tmp_path):
+    bank = banks.open(tmp_path / "bank.sqlite3", HashEmbedder(), capacity=10, merge_similarity=1.0)
     best = unit("the proven one", judged_by="gold")
     bank.consolidate(Consolidation(units=(best,)))
     for number in range(30):

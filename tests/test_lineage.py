@@ -8,7 +8,6 @@ from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Status
 from retrieval.bank import Consolidation, MemoryQuery
 from retrieval.embed import HashEmbedder
 from retrieval.lineage import TRUSTED, ancestors, descendants, least, tainted, taints, trust_of
-from retrieval.sqlite_bank import SqliteBank
 
 NAMES = ("a", "b", "c", "d", "e")
 GRAPHS = st.dictionaries(st.sampled_from(NAMES), st.lists(st.sampled_from(NAMES), max_size=3).map(tuple))
@@ -46,8 +45,8 @@ def test_no_unit_is_trusted_more_than_any_of_its_ancestors(parents, origins):
 
 @settings(max_examples=40, deadline=None)
 @given(GRAPHS, ORIGINS, STATUSES)
-def test_the_bank_finds_the_same_taint_as_the_pure_rule(tmp_path_factory, parents, origins, statuses):
-    bank = SqliteBank.open(tmp_path_factory.mktemp("l") / "bank.sqlite3", HashEmbedder())
+def test_the_bank_finds_the_same_taint_as_the_pure_rule(banks, tmp_path_factory, parents, origins, statuses):
+    bank = banks.open(tmp_path_factory.mktemp("l") / "bank.sqlite3", HashEmbedder())
     lines = [
         {
             "kind": "unit",
@@ -73,9 +72,9 @@ def test_the_bank_finds_the_same_taint_as_the_pure_rule(tmp_path_factory, parent
 @settings(max_examples=30, deadline=None)
 @given(GRAPHS, st.sampled_from(NAMES), st.lists(st.sampled_from(NAMES), max_size=2, unique=True))
 def test_a_revocation_reaches_exactly_the_descendants_also_past_what_was_forgotten(
-    tmp_path_factory, parents, source, forgotten
+    banks, tmp_path_factory, parents, source, forgotten
 ):
-    bank = SqliteBank.open(tmp_path_factory.mktemp("l") / "bank.sqlite3", HashEmbedder())
+    bank = banks.open(tmp_path_factory.mktemp("l") / "bank.sqlite3", HashEmbedder())
     units = [
         MemoryUnit(
             id=name,
@@ -101,8 +100,8 @@ def test_a_revocation_reaches_exactly_the_descendants_also_past_what_was_forgott
     bank.close()
 
 
-def test_a_trace_of_a_circle_ends(tmp_path):
-    bank = SqliteBank.open(tmp_path / "bank.sqlite3", HashEmbedder())
+def test_a_trace_of_a_circle_ends(banks, tmp_path):
+    bank = banks.open(tmp_path / "bank.sqlite3", HashEmbedder())
     for one, other in (("a", "b"), ("b", "a")):
         came = Provenance(parents=(other,), sources=(f"p-{one}",), trail=(f"search: x -> p-{one}",))
         bank.consolidate(
@@ -125,8 +124,8 @@ def test_a_trace_of_a_circle_ends(tmp_path):
     bank.close()
 
 
-def test_a_trace_names_what_was_forgotten_and_the_trust_of_the_whole_lineage(tmp_path):
-    bank = SqliteBank.open(tmp_path / "bank.sqlite3", HashEmbedder())
+def test_a_trace_names_what_was_forgotten_and_the_trust_of_the_whole_lineage(banks, tmp_path):
+    bank = banks.open(tmp_path / "bank.sqlite3", HashEmbedder())
     page = MemoryUnit(
         id="page", question="page one", workflow="1. p", outcome=Outcome.CORRECT,
         provenance=Provenance(origins=(Origin.WEB,)),
@@ -150,8 +149,8 @@ def test_a_trace_names_what_was_forgotten_and_the_trust_of_the_whole_lineage(tmp
 
 
 @pytest.mark.parametrize("target", ["https://blog.example/a?b=1", "blog.example", "web", "mem_1", "mallory"])
-def test_everything_from_a_source_can_be_revoked_by_any_of_its_names(tmp_path, target):
-    bank = SqliteBank.open(tmp_path / "bank.sqlite3", HashEmbedder())
+def test_everything_from_a_source_can_be_revoked_by_any_of_its_names(banks, tmp_path, target):
+    bank = banks.open(tmp_path / "bank.sqlite3", HashEmbedder())
     came = Provenance(origins=(Origin.WEB,), sources=("https://blog.example/a?b=1",), principal="mallory")
     theirs = MemoryUnit(id="mem_1", question="from there", workflow="1. x", outcome=Outcome.CORRECT, provenance=came)
     ours = MemoryUnit(question="quite another", workflow="1. y", outcome=Outcome.CORRECT)
@@ -161,8 +160,8 @@ def test_everything_from_a_source_can_be_revoked_by_any_of_its_names(tmp_path, t
     bank.close()
 
 
-def test_what_comes_from_a_revoked_page_later_is_revoked_at_the_door(tmp_path):
-    bank = SqliteBank.open(tmp_path / "bank.sqlite3", HashEmbedder())
+def test_what_comes_from_a_revoked_page_later_is_revoked_at_the_door(banks, tmp_path):
+    bank = banks.open(tmp_path / "bank.sqlite3", HashEmbedder())
 
     def from_page(text):
         came = Provenance(origins=(Origin.WEB,), sources=("https://blog.example/a",))

@@ -103,7 +103,7 @@ def test_every_variable_is_a_setting_that_the_configuration_accepts(manifest: Ma
 def test_secrets_are_flagged_and_nothing_of_this_machine_is_written(manifest: Manifest) -> None:
     secret = {one.name for one in manifest.env if one.secret}
     assert secret >= {"MIA_MODELS__DEFAULT__API_KEY", "MIA_SEARCH__WEB_KEY", "MIA_SERVER__TOKEN"}
-    assert all(re.search(r"KEY|TOKEN|CLIENTS|SECRET", name) for name in secret)
+    assert all(re.search(r"KEY|TOKEN|CLIENTS|SECRET|MEMORY__URL", name) for name in secret)
     for name in ("skill.json", "server.json"):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert str(Path.home()) not in text

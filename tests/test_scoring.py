@@ -17,7 +17,6 @@ from retrieval.gate import Arm, Draw, Trial
 from retrieval.postings import Postings
 from retrieval.score import paper_scores
 from retrieval.shape import features, mask, masked_text
-from retrieval.sqlite_bank import SqliteBank
 from retrieval.value import Evidence, base_rate, credited, faded, posterior, sampled
 
 BLEND = BlendWeights()
@@ -31,8 +30,8 @@ def unit(question: str, **fields: object) -> MemoryUnit:
 
 
 @pytest.fixture
-def bank(tmp_path):
-    opened = SqliteBank.open(tmp_path / "b.sqlite3", HashEmbedder(256))
+def bank(banks, tmp_path):
+    opened = banks.open(tmp_path / "b.sqlite3", HashEmbedder(256))
     yield opened
     opened.close()
 
@@ -247,30 +246,30 @@ def test_a_proven_unit_comes_before_an_untried_one_of_the_same_relevance(bank):
     assert bank.recall(MemoryQuery(text="open page of Bern")).successes[0].unit.id == tried.id
 
 
-def test_a_draw_is_kept_over_a_restart_and_counts_once(tmp_path):
+def test_a_draw_is_kept_over_a_restart_and_counts_once(banks, tmp_path):
     path = tmp_path / "b.sqlite3"
     draw = Draw(task="t", namespace="default", arm=Arm.WITHHELD, withheld=("a",), randomised=True)
-    first = SqliteBank.open(path, HashEmbedder())
+    first = banks.open(path, HashEmbedder())
     first.keep_draw("key", draw)
     first.close()
-    again = SqliteBank.open(path, HashEmbedder())
+    again = banks.open(path, HashEmbedder())
     assert again.take_draw("key") == draw
     assert again.take_draw("key") is None
     again.close()
 
 
-def test_an_export_carries_the_outcomes_of_the_gate_and_a_restore_counts_them_once(bank, tmp_path):
+def test_an_export_carries_the_outcomes_of_the_gate_and_a_restore_counts_them_once(banks, bank, tmp_path):
     bank.consolidate(Consolidation(units=(one := unit("alpha beta"),)))
     for task, arm in (("a", Arm.SHOWN), ("b", Arm.WITHHELD)):
         given_ = {"shown": (one.id,)} if arm is Arm.SHOWN else {"withheld": (one.id,)}
         draw = Draw(task=task, namespace="default", arm=arm, randomised=True, **given_)
         bank.consolidate(Consolidation(trials=(Trial(draw=draw, won=arm is Arm.SHOWN, judged_by="gold"),)))
     lines = list(bank.export())
-    other = SqliteBank.open(tmp_path / "o.sqlite3", HashEmbedder(256))
+    other = banks.open(tmp_path / "o.sqlite3", HashEmbedder(256))
     for _ in range(2):
         other.import_(lines, restore=True)
     assert other.lift() == bank.lift()
-    stranger = SqliteBank.open(tmp_path / "s.sqlite3", HashEmbedder(256))
+    stranger = banks.open(tmp_path / "s.sqlite3", HashEmbedder(256))
     stranger.import_(lines)
     assert stranger.lift().trials == 0, "outcomes of another bank's tasks are no evidence here"
     other.close()

@@ -140,6 +140,8 @@ class MemoryConfig(Section):
 
     path: Path | None = None
     """The SQLite file; default `<home>/memory.sqlite3`."""
+    url: SecretStr | None = None
+    """`postgresql://user:password@host/database` with pgvector: one bank for many hosts, in place of the file."""
     namespace: str = Field(default="default", pattern=r"^[\w.:@-]{1,64}$")
     """Units of other namespaces are never seen."""
     k_success: int = Field(default=2, ge=0, le=20)

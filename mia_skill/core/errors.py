@@ -22,6 +22,7 @@ MiaError
 │   ├── UnknownIdError          no such unit
 │   ├── EmbedderMismatchError   stored vectors come from another embedder; the message holds the re-embed command
 │   ├── BankCorruptError        the database or a file beside it is damaged
+│   ├── BankUnreachableError    the database server is not there, or went away
 │   └── BankUnwritableError     disk full, read-only folder or lock never released
 ├── CorpusError            a corpus file is missing or broken
 │   └── CorpusMismatchError     its index is of other files or of another embedder; the message holds the build command
@@ -36,6 +37,7 @@ __all__ = [
     "AddressRefused",
     "BankCorruptError",
     "BankError",
+    "BankUnreachableError",
     "BankUnwritableError",
     "BudgetExceeded",
     "ConfigError",
@@ -190,6 +192,11 @@ class EmbedderMismatchError(BankError):
 
 class BankCorruptError(BankError):
     """The database, or a file beside it, is damaged."""
+
+
+class BankUnreachableError(BankError):
+    """The database server is not there, or went away: the open transaction was rolled back, the next call connects
+    anew."""
 
 
 class BankUnwritableError(BankError):

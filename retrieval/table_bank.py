@@ -1,0 +1,302 @@
+"""The memory bank's verbs over tables, whatever database holds them: one transaction each (`retrieval.tables`)."""
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Literal
+
+from mia_skill.core.config import BlendWeights, ScoreWeights
+from mia_skill.core.errors import EmbedderMismatchError, InputError, UnknownIdError
+from mia_skill.core.types import Feedback, MemoryUnit, Outcome, PlanPair, Status, utc_now
+from retrieval.audit import AuditReport, audit_units, twins_of
+from retrieval.bank import Consolidation, Hit, MemoryQuery, PairHit, Progress, Recall, Stored, UnitPage
+from retrieval.contest import Asked, contest, pool_of, shown_apart
+from retrieval.gate import Trial
+from retrieval.inspect import list_units
+from retrieval.places import Places, pair_bucket
+from retrieval.postings import shaped
+from retrieval.recall import Ranking, make_hit, nearest, rank, recall_of
+from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, masked_rows, pair_of, unit_of
+from retrieval.steward import Steward
+from retrieval.tables import Row, Tables
+from retrieval.transfer import BrokenLine, ImportReport, adopted, header, pair_line, read_lines, trial_line, unit_line
+from retrieval.trials import all_trials
+from retrieval.vectors import Embedder, Vectors
+from retrieval.withhold import asked_buckets, settle, sound, together
+from retrieval.writer import Kept, Writer, vectors_of
+
+__all__ = ["BankSettings", "TableBank", "exported"]
+
+IMPORT_BATCH = 256
+"""Lines of one import transaction: an import that is killed is simply run again."""
+
+
+@dataclass(frozen=True)
+class BankSettings:
+    """How a bank ranks, merges and forgets; the same for every database."""
+
+    weights: ScoreWeights = field(default_factory=ScoreWeights)
+    merge_similarity: float = 0.97
+    capacity: int | None = None
+    scoring: Literal["paper", "blend"] = "blend"
+    blend: BlendWeights = field(default_factory=BlendWeights)
+    environment: str = ""
+
+
+class TableBank(Steward):
+    """What every `Bank` on a database shares. Its kinds bring the transactions (`_work`), how rows are found by their
+    vectors (`Places`), export, rehearsal, re-embedding and health."""
+
+    def __init__(self, embedder: Embedder, places: Places, settings: BankSettings) -> None:
+        self._embedder = embedder
+        self._places = places
+        self._settings = settings
+        self._weights = settings.weights
+        self._merge_similarity = settings.merge_similarity
+        self._capacity = settings.capacity
+        self._blend = settings.blend if settings.scoring == "blend" else None
+        self._environment = settings.environment
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def recall(self, query: MemoryQuery) -> Recall:
+        asked = asked_buckets(query)
+        with self._work(write=False) as rows:
+            empty = not self._places.any_in(rows, "unit", [key for key, _ in asked])
+        if empty:
+            # Spares the first user the loading of a model.
+            with self._work(write=False) as rows:
+                return settle(rows, query, recall_of(query, (), ((), ())), ())
+        (vectors,) = self._embed([(query.text, query.caption)], masked=1)
+        with self._work(write=False) as rows:
+            self._places.follow(rows)
+            self._same_dimension(rows, vectors)
+            found = [self._rank(rows, key, query, k, vectors) for key, k in asked]
+            rankings, shown, kept_back = together(query, [one for one, _ in found], [hits for _, hits in found])
+            return settle(rows, query, recall_of(query, rankings, shown), kept_back)
+
+    def similar_pairs(
+        self,
+        question: str,
+        *,
+        caption: str | None = None,
+        namespace: str = "default",
+        k: int = 4,
+        min_similarity: float = 0.0,
+    ) -> tuple[PairHit, ...]:
+        key = pair_bucket(namespace)
+        with self._work(write=False) as rows:
+            if not self._places.any_in(rows, "pair", [key]):
+                return ()
+        (vectors,) = self._embed([(question, caption)])
+        with self._work(write=False) as rows:
+            self._places.follow(rows)
+            self._same_dimension(rows, vectors)
+            bucket, _ = self._places.compared(rows, "pair", key, vectors, None, every=False)
+            found = nearest(bucket, k, vectors.question, vectors.caption, self._weights, min_similarity=min_similarity)
+            return tuple(
+                PairHit(
+                    pair=pair_of(_one(rows, f"SELECT {PAIR_COLUMNS} FROM pairs p WHERE seq = ?", seq)), similarity=sim
+                )
+                for seq, sim in found
+            )
+
+    def get(self, unit_id: str) -> MemoryUnit:
+        with self._work(write=False) as rows:
+            row = rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u WHERE id = ?", (unit_id,)).fetchone()
+        if row is None:
+            raise UnknownIdError(f"there is no memory unit {unit_id!r}: `mia memory list` shows those that are")
+        return unit_of(row)
+
+    def list(
+        self,
+        *,
+        namespace: str | None = None,
+        outcome: Outcome | None = None,
+        category: str | None = None,
+        text: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        status: Status | None = None,
+    ) -> UnitPage:
+        with self._work(write=False) as rows:
+            return list_units(
+                rows,
+                namespace=namespace,
+                outcome=outcome,
+                category=category,
+                text=text,
+                limit=limit,
+                cursor=cursor,
+                status=status,
+            )
+
+    def audit(self) -> AuditReport:
+        with self._work(write=False) as rows:
+            self._places.follow(rows)
+            by_seq = {
+                row["seq"]: unit_of(row) for row in rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u ORDER BY seq")
+            }
+            groups = list(self._places.groups(rows))
+        return audit_units(by_seq.values(), twins_of(by_seq, groups, self._merge_similarity))
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def consolidate(self, c: Consolidation) -> Stored:
+        kept, pair_ids, (credited, unknown) = self._store(c, self._merge_similarity if c.merge else None)
+        return Stored(
+            unit_ids=tuple(one.id for one in kept),
+            merged=tuple(one.merged for one in kept),
+            pair_ids=pair_ids,
+            credited=credited,
+            unknown_credits=unknown,
+        )
+
+    def feedback(self, unit_id: str, feedback: Feedback, outcome: Outcome | None = None) -> MemoryUnit:
+        with self._work(write=True) as rows:
+            return self._pen(rows).feedback(unit_id, feedback, outcome)
+
+    def forget(self, unit_ids: Sequence[str]) -> int:
+        with self._work(write=True) as rows:
+            return self._pen(rows).forget(unit_ids)
+
+    def import_(
+        self,
+        lines: Iterable[str | bytes | dict[str, object]],
+        *,
+        dry_run: bool = False,
+        restore: bool = False,
+        namespace: str | None = None,
+        listener: Progress | None = None,
+    ) -> ImportReport:
+        if dry_run:
+            return self._rehearse(lines, restore=restore, namespace=namespace, listener=listener)
+        broken: list[BrokenLine] = []
+        values = read_lines(lines, broken)
+        report = ImportReport()
+        done = 0
+        while batch := tuple(islice(values, IMPORT_BATCH)):
+            change = _arriving(batch, restore=restore, namespace=namespace)
+            kept, pair_ids, _ = self._store(change, None if restore else self._merge_similarity, restored=restore)
+            known = sum(one.known for one in kept)
+            merged = sum(one.merged for one in kept) - known
+            report = ImportReport(
+                added=report.added + len(kept) - known - merged,
+                merged=report.merged + merged,
+                known=report.known + known,
+                pairs=report.pairs + len(pair_ids),
+            )
+            done += len(batch)
+            if listener is not None:
+                listener(done, done)
+        return report.model_copy(update={"broken": tuple(broken)})
+
+    def _writer(self, rows: Tables) -> Writer:
+        self._places.follow(rows)
+        return self._pen(rows)
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _embed(self, texts: Sequence[tuple[str, str | None]], masked: int = 0) -> "tuple[Vectors, ...]":
+        return vectors_of(self._embedder, texts, masked, blended=self._blend is not None)
+
+    def _same_dimension(self, rows: Tables, vectors: Vectors) -> None:
+        (stored,) = _one(rows, "SELECT dimension FROM state")
+        if stored not in (None, len(vectors.question)):
+            raise EmbedderMismatchError(
+                f"the stored vectors have {stored} dimensions, the embedder now gives {len(vectors.question)}: "
+                "the model behind it was changed; run `mia memory reembed`, or bring the old one back"
+            )
+
+    def _rank(
+        self, rows: Tables, key: Hashable, query: MemoryQuery, k: int, asked: Vectors
+    ) -> "tuple[Ranking, tuple[Hit, ...]]":
+        """The best of one bucket, by the paper's score or by the blend."""
+        paper = self._blend is None
+        bucket, category = (
+            self._places.compared(rows, "unit", key, asked, query.category, every=paper) if k else (None, None)
+        )
+        if self._blend is None:
+            ranking = rank(bucket, query, k, asked.question, asked.caption, self._weights, category)
+            return ranking, sound(rows, self._hits(rows, ranking))
+        question = Asked(asked.question, asked.caption, asked.masked, shaped(asked.shape))
+        given = (self._weights, self._blend, category, partial(masked_rows, rows), utc_now(), self._environment)
+        pool = pool_of(bucket, query, question, *given) if bucket is not None else None
+        ranking = contest(pool, query, self._blend, k)
+        return shown_apart(ranking, sound(rows, self._hits(rows, ranking)), k, self._blend)
+
+    def _pen(self, rows: Tables) -> Writer:
+        return Writer(rows, self._places, self._blend, self._environment)
+
+    def _hits(self, rows: Tables, ranking: Ranking) -> "tuple[Hit, ...]":
+        statement = f"SELECT {UNIT_COLUMNS} FROM units u WHERE seq = ?"
+        return tuple(make_hit(unit_of(_one(rows, statement, one.seq)), one) for one in ranking.best)
+
+    def _store(
+        self, c: Consolidation, merge_similarity: float | None, *, restored: bool = False
+    ) -> "tuple[tuple[Kept, ...], tuple[str, ...], tuple[int, tuple[str, ...]]]":
+        for unit in c.units:
+            if unit.wins > unit.uses:
+                raise InputError(f"unit {unit.id!r} has {unit.wins} wins in {unit.uses} uses: nothing was stored")
+        if not (c.units or c.pairs or c.credits or c.trials):
+            return (), (), (0, ())
+        texts = [(unit.question, unit.caption) for unit in c.units] + [
+            (pair.question, pair.caption) for pair in c.pairs
+        ]
+        vectors = self._embed(texts, masked=len(c.units))
+        unit_vectors, pair_vectors = vectors[: len(c.units)], vectors[len(c.units) :]
+        with self._work(write=True) as rows:
+            self._places.follow(rows)
+            writer = self._pen(rows)
+            if vectors:
+                self._same_dimension(rows, vectors[0])
+                writer.claim(self._embedder.identity, len(vectors[0].question))
+            kept = tuple(
+                writer.unit(unit, one, merge_similarity, restored=restored)
+                for unit, one in zip(c.units, unit_vectors, strict=True)
+            )
+            alike = None if restored else self._merge_similarity
+            pair_ids = tuple(writer.pair(pair, one, alike) for pair, one in zip(c.pairs, pair_vectors, strict=True))
+            credit = writer.credits(c.credits, () if restored else c.trials)
+            writer.trials(c.trials, restored=restored)
+            writer.fit(c.units, self._capacity)
+        return kept, pair_ids, credit
+
+    def _rehearse(
+        self,
+        lines: Iterable[str | bytes | dict[str, object]],
+        *,
+        restore: bool,
+        namespace: str | None,
+        listener: Progress | None,
+    ) -> ImportReport:
+        """What `import_` would do; nothing of it stays."""
+        raise TypeError("a bank rehearses in its own way")
+
+
+def exported(rows: Tables) -> Iterator[dict[str, object]]:
+    """Lines of an export; the caller's transaction is the one moment that is exported."""
+    yield header(*_one(rows, "SELECT (SELECT count(*) FROM units), (SELECT count(*) FROM pairs)"))
+    for row in rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u ORDER BY seq"):
+        yield unit_line(unit_of(row))
+    for row in rows.execute(f"SELECT {PAIR_COLUMNS} FROM pairs p ORDER BY seq"):
+        yield pair_line(pair_of(row))
+    for trial in all_trials(rows):
+        yield trial_line(trial)
+
+
+def _one(rows: Tables, statement: str, *given: object) -> Row:
+    row: Row = rows.execute(statement, given).fetchone()
+    return row
+
+
+def _arriving(batch: Sequence[MemoryUnit | PlanPair | Trial], *, restore: bool, namespace: str | None) -> Consolidation:
+    moved = {} if namespace is None else {"namespace": namespace}
+    units = [one.model_copy(update=moved) for one in batch if isinstance(one, MemoryUnit)]
+    pairs = [one.model_copy(update=moved) for one in batch if isinstance(one, PlanPair)]
+    # Outcomes are evidence of this bank's own use: only one's own export brings them back.
+    trials = [one for one in batch if isinstance(one, Trial)] if restore and namespace is None else []
+    return Consolidation(
+        units=tuple(units if restore else map(adopted, units)), pairs=tuple(pairs), trials=tuple(trials)
+    )

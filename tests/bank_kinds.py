@@ -1,0 +1,81 @@
+"""The two kinds of bank behind one door, so that the same tests run against both.
+
+PostgreSQL takes part where MIA_POSTGRES_URL names a server that has pgvector (`make test-postgres` starts one). Each
+path gets a schema of its own, dropped at the end.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+from zlib import crc32
+
+import pytest
+
+from retrieval.sqlite_bank import SqliteBank
+from retrieval.vectors import Embedder
+
+KINDS = ("sqlite", pytest.param("postgres", marks=[pytest.mark.real, pytest.mark.postgres]))
+
+
+class Banks(Protocol):
+    """Opens banks of one kind."""
+
+    def open(self, path: Path, embedder: Embedder, **options: Any) -> Any:
+        """The bank at a path; the same bank for the same path."""
+
+    def needs_a_file(self) -> None:
+        """Skip a test that works on the SQLite file itself."""
+
+    def close(self) -> None:
+        """Clean up."""
+
+
+class SqliteBanks:
+    def open(self, path: Path, embedder: Embedder, **options: Any) -> Any:
+        return SqliteBank.open(path, embedder, **options)
+
+    def needs_a_file(self) -> None:
+        """There is one."""
+
+    def close(self) -> None:
+        """Temporary folders go by themselves."""
+
+
+class PostgresBanks:
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._prefix = f"t_{uuid4().hex[:8]}"
+        self._schemas: set[str] = set()
+
+    def schema(self, path: Path) -> str:
+        """Of the bank at a path."""
+        name = f"{self._prefix}_{crc32(str(path).encode()):08x}"
+        self._schemas.add(name)
+        return name
+
+    def open(self, path: Path, embedder: Embedder, **options: Any) -> Any:
+        from retrieval.postgres_bank import PostgresBank
+
+        return PostgresBank.open(self.url, embedder, schema=self.schema(path), **options)
+
+    def needs_a_file(self) -> None:
+        pytest.skip("works on the SQLite file itself")
+
+    def close(self) -> None:
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for name in self._schemas:
+                connection.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
+
+
+def banks_of(kind: str) -> Banks:
+    """The opener of a kind; skips where there is no server."""
+    if kind == "sqlite":
+        return SqliteBanks()
+    pytest.importorskip("psycopg", reason="needs the extra postgres: pip install 'mia-skill[postgres]'")
+    url = os.environ.get("MIA_POSTGRES_URL")
+    if not url:
+        pytest.skip("no PostgreSQL: set MIA_POSTGRES_URL, or run `make test-postgres`")
+    return PostgresBanks(url)
