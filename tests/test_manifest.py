@@ -176,6 +176,60 @@ def test_relative_links_lead_somewhere() -> None:
             assert (page.parent / target).is_file(), f"{page.name} links to {target}"
 
 
+# --- all of them at once
+
+
+def test_manifest_skills_bundles_and_live_listing_agree(
+    manifest: Manifest, listing: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    """One set of tools, one version and one way to start the server, wherever they are written down."""
+    claude, agent, packed = build_bundles(manifest, tmp_path, command=None)
+    with zipfile.ZipFile(packed) as inside:
+        desktop, carried = json.loads(inside.read("manifest.json")), json.loads(inside.read("skill.json"))
+    plugin = json.loads((claude / ".claude-plugin" / "plugin.json").read_text(encoding="utf-8"))
+    registry = json.loads((ROOT / "server.json").read_text(encoding="utf-8"))
+    written = {path.name: (path / "SKILL.md").read_text(encoding="utf-8") for path in SKILLS}
+    tools = {
+        "listing": set(listing),
+        "manifest": {tool.name for tool in manifest.tools},
+        "manifest in the desktop bundle": {tool["name"] for tool in carried["tools"]},
+        "desktop bundle": {tool["name"] for tool in desktop["tools"]},
+        "skills": {name for page in PAGES for name in TOOL.findall(page.read_text(encoding="utf-8"))},
+        "skills in the Claude plugin": skilled(claude),
+        "skills in the Agent Plugin": skilled(agent),
+    }
+    assert {name: found ^ set(listing) for name, found in tools.items()} == {name: set() for name in tools}
+    descriptions = {tool["name"]: tool["description"] for tool in desktop["tools"]}
+    assert descriptions == {name: one["description"] for name, one in listing.items()}
+    versions = {
+        manifest.version,
+        desktop["version"],
+        carried["version"],
+        plugin["version"],
+        registry["version"],
+        json.loads((agent / "plugin.json").read_text(encoding="utf-8"))["version"],
+        *(re.findall(r'^  version: "(.*)"$', text, re.MULTILINE)[0] for text in written.values()),
+    }
+    assert versions == {__version__}
+    starts = {
+        (manifest.entrypoints["mcp"].command, *manifest.entrypoints["mcp"].args),
+        *(started(file) for file in (claude / ".mcp.json", agent / "mcp.json")),
+        tuple(desktop["server"]["mcp_config"]["args"][-1:]),
+    }
+    assert starts == {("mia-mcp",)}
+
+
+def skilled(bundle: Path) -> set[str]:
+    """The tools that the skills of a bundle name."""
+    return {name for page in bundle.glob("skills/**/*.md") for name in TOOL.findall(page.read_text(encoding="utf-8"))}
+
+
+def started(file: Path) -> tuple[str, ...]:
+    """How the server is started by a bundle's entry."""
+    (entry,) = json.loads(file.read_text(encoding="utf-8"))["mcpServers"].values()
+    return (entry["command"], *entry["args"])
+
+
 # --- the bundles
 
 

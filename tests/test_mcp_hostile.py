@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from mcp_server.server import build_server
-from mia_skill.core.config import EndpointConfig, MiaConfig, ModelsConfig
+from mia_skill.core.config import load_config
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 60
@@ -37,11 +37,21 @@ GOOD: dict[str, dict[str, Any]] = {
     "judge": {"question": "q", "answer": "a", "steps": STEPS, "form": None},
     "memory_list": {"outcome": "correct", "text": "q", "limit": 5, "cursor": ""},
     "memory_show": {"id": "mem_x"},
-    "memory_store": {"question": "q", "answer": "a", "steps": STEPS, "plan": "p", "outcome": None, "memory_ids": []},
+    "memory_store": {
+        "question": "q",
+        "answer": "a",
+        "steps": STEPS,
+        "plan": "p",
+        "outcome": None,
+        "memory_ids": [],
+        "receipt": "",
+    },
     "memory_feedback": {"id": "mem_x", "good": True, "note": "n"},
     "memory_forget": {"ids": ["mem_x"]},
 }
-RESEARCH: dict[str, dict[str, Any]] = {
+MORE: dict[str, dict[str, Any]] = {
+    "visit": {"source": "p1", "question": "q", "start": 0},
+    "image_search": {"image": "x", "question": "q"},
     "research": {"question": "q", "caption": ""},
     "research_start": {"question": "q", "caption": ""},
     "research_status": {"handle": "h", "wait_s": 0},
@@ -231,20 +241,27 @@ def test_over_http(tmp_path: Path, listener: socket.socket) -> None:
         assert torment(send, process, GOOD, tmp_path, listener) >= PER_TOOL * len(GOOD)
 
 
-def test_research_over_stdio_with_a_dead_endpoint(tmp_path: Path, listener: socket.socket) -> None:
-    dead = {f"MIA_MODELS__DEFAULT__{key}": value for key, value in DEAD.items()}
-    with over_stdio(tmp_path, settings(tmp_path, **dead)) as (send, process):
-        assert torment(send, process, RESEARCH, tmp_path, listener) >= PER_TOOL * len(RESEARCH)
-
-
 DEAD = {"BASE_URL": "http://127.0.0.1:9/v1", "MODEL": "none", "MAX_RETRIES": "0"}
 
 
+def everything_on(tmp_path: Path) -> dict[str, str]:
+    """Settings with which every tool is listed: an endpoint that does not answer, pages, prepared images."""
+    (tmp_path / "images").mkdir()
+    more = {f"MIA_MODELS__DEFAULT__{key}": value for key, value in DEAD.items()}
+    more |= {"MIA_VISIT__MODE": "on", "MIA_IMAGES__CACHE": json.dumps([str(tmp_path / "images")])}
+    return settings(tmp_path, **more)
+
+
+@pytest.mark.parametrize("over", [over_stdio, over_http])
+def test_the_tools_that_need_an_endpoint_pages_or_images(tmp_path: Path, listener: socket.socket, over: Any) -> None:
+    with over(tmp_path, everything_on(tmp_path)) as (send, process):
+        assert torment(send, process, MORE, tmp_path, listener) >= PER_TOOL * len(MORE)
+
+
 async def test_every_tool_is_in_this_run(tmp_path: Path) -> None:
-    config = MiaConfig(
-        home=tmp_path, models=ModelsConfig(default=EndpointConfig(base_url=DEAD["BASE_URL"], model=DEAD["MODEL"]))
-    )
+    names = everything_on(tmp_path)
+    config = load_config(environment={key: value for key, value in names.items() if key.startswith("MIA_")})
     served = {tool.name: tool.input_schema for tool in await build_server(config).list_tools()}
-    assert served.keys() == (GOOD | RESEARCH).keys()
+    assert served.keys() == (GOOD | MORE).keys()
     for name, schema in served.items():
-        assert schema["properties"].keys() == (GOOD | RESEARCH)[name].keys(), name
+        assert schema["properties"].keys() == (GOOD | MORE)[name].keys(), name

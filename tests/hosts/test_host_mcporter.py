@@ -38,5 +38,7 @@ def test_calls_a_tool_over_stdio(host: Any, served: Any) -> None:
 
 
 def test_lists_and_calls_over_http(host: Any, url: str) -> None:
-    assert len(told(host, "list", *over_http(url), "--json", "--exit-code")["tools"]) == 10
+    names = {tool["name"] for tool in told(host, "list", *over_http(url), "--json", "--exit-code")["tools"]}
+    assert len(names) == 11
+    assert "visit" in names, "with a corpus, as this server has, its passages can be read on"
     assert told(host, "call", *over_http(url), "memory_list", "--output", "json") == {"memories": [], "total": 0}

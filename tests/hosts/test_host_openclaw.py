@@ -85,7 +85,7 @@ def test_the_server_is_probed_and_its_tools_are_listed(host: Any, served: Any, m
     done = host.run(OPENCLAW, "mcp", "probe", "mia", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
-    assert found["servers"]["mia"]["tools"] == 10
+    assert found["servers"]["mia"]["tools"] == 11
     assert "approvalHint" not in found["servers"]["mia"]
     assert found["diagnostics"] == []
 
