@@ -12,9 +12,14 @@ from zlib import crc32
 
 import pytest
 
+from mia_skill.core.config import BlendWeights
 from retrieval.sqlite_bank import SqliteBank
 from retrieval.vectors import Embedder
 
+SCORINGS: dict[str, dict[str, Any]] = {"paper": {"scoring": "paper"}, "blend": {"blend": BlendWeights(diversity=0.0)}}
+"""How to open a bank under either score so that it shows everything that is asked for."""
+ON_A_FILE = pytest.mark.parametrize("banks", ["sqlite"], indirect=True)
+"""For a test that works on the SQLite file itself."""
 KINDS = ("sqlite", pytest.param("postgres", marks=[pytest.mark.real, pytest.mark.postgres]))
 
 
@@ -24,9 +29,6 @@ class Banks(Protocol):
     def open(self, path: Path, embedder: Embedder, **options: Any) -> Any:
         """The bank at a path; the same bank for the same path."""
 
-    def needs_a_file(self) -> None:
-        """Skip a test that works on the SQLite file itself."""
-
     def close(self) -> None:
         """Clean up."""
 
@@ -34,9 +36,6 @@ class Banks(Protocol):
 class SqliteBanks:
     def open(self, path: Path, embedder: Embedder, **options: Any) -> Any:
         return SqliteBank.open(path, embedder, **options)
-
-    def needs_a_file(self) -> None:
-        """There is one."""
 
     def close(self) -> None:
         """Temporary folders go by themselves."""
@@ -58,9 +57,6 @@ class PostgresBanks:
         from retrieval.postgres_bank import PostgresBank
 
         return PostgresBank.open(self.url, embedder, schema=self.schema(path), **options)
-
-    def needs_a_file(self) -> None:
-        pytest.skip("works on the SQLite file itself")
 
     def close(self) -> None:
         import psycopg

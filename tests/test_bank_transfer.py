@@ -2,6 +2,7 @@
 
 import orjson
 import pytest
+from bank_kinds import SCORINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,12 +28,12 @@ UNITS = st.builds(
 PAIRS = st.builds(PlanPair, question=TEXT, good_plan=TEXT, bad_plan=TEXT, caption=st.none() | TEXT)
 
 
-@pytest.fixture
-def new_bank(banks, tmp_path):
+@pytest.fixture(params=SCORINGS)
+def new_bank(banks, tmp_path, request):
     opened = []
 
     def opener():
-        opened.append(banks.open(tmp_path / f"{len(opened)}.sqlite3", HashEmbedder(), scoring="paper"))
+        opened.append(banks.open(tmp_path / f"{len(opened)}.sqlite3", HashEmbedder(), **SCORINGS[request.param]))
         return opened[-1]
 
     yield opener

@@ -11,8 +11,8 @@ import anyio
 import httpx
 import pytest
 
+from mia_skill.core.asgi import Refusal
 from mia_skill.core.errors import BankCorruptError, InputError, ModelUnreachableError
-from mia_skill.core.json_service import Refusal
 from training.groups import Group
 from training.journal import Journal
 from training.policy_store import Learner, Policy, ScriptedLearner, ScriptedPolicy
