@@ -142,19 +142,16 @@ def contest(pool: Pool | None, query: MemoryQuery, blend: BlendWeights, k: int) 
     return Ranking(tuple(best), pool.considered, top, query.min_relevance, "relevance")
 
 
-def shown_apart(ranking: Ranking, hits: Sequence[Hit], k: int, blend: BlendWeights) -> tuple[Ranking, tuple[Hit, ...]]:
+def shown_apart(found: Sequence[tuple[Ranked, Hit]], k: int, blend: BlendWeights) -> tuple[tuple[Ranked, Hit], ...]:
     """The `k` that are shown: no two with the same workflow, nor a general one beside its own members, and among
     the others those that differ (MMR)."""
-    apart: list[Hit] = []
-    for hit in hits:
-        if not any(_one_cluster(hit, other) for other in apart):
-            apart.append(hit)
-    words = [frozenset(hit.unit.workflow.casefold().split()) for hit in apart]
-    picked = diverse([hit.score for hit in apart], words, k, blend.diversity)
-    chosen = tuple(apart[at] for at in picked)
-    by_score = {(one.score, one.similarity): one for one in ranking.best}
-    best = tuple(by_score[hit.score, hit.similarity] for hit in chosen)
-    return ranking._replace(best=best), chosen
+    apart: list[tuple[Ranked, Hit]] = []
+    for ranked, hit in found:
+        if not any(_one_cluster(hit, other) for _, other in apart):
+            apart.append((ranked, hit))
+    words = [frozenset(hit.unit.workflow.casefold().split()) for _, hit in apart]
+    picked = diverse([hit.score for _, hit in apart], words, k, blend.diversity)
+    return tuple(apart[at] for at in picked)
 
 
 def _one_cluster(hit: Hit, other: Hit) -> bool:

@@ -121,17 +121,13 @@ def make_hit(unit: MemoryUnit, ranked: Ranked) -> Hit:
     """A hit with the reasons for it."""
     shown = f"right {ranked.wins} of the {ranked.uses} times it was shown" if ranked.uses else "never shown so far"
     told = ranked.explanation
-    if told is not None:
-        return Hit(
-            unit=unit,
-            score=ranked.score,
-            similarity=ranked.similarity,
-            value=ranked.wins / (ranked.uses + 1),
-            rarity=1 / (ranked.uses + 1),
-            why=f"relevance {told.relevance:.2f} (words {told.lexical:.2f}, shape {told.shape:.2f}, meaning "
-            f"{told.dense:.2f}; floor {told.floor:.2f}); {shown}; worth {told.value:.2f}, "
-            f"usual {told.base:.2f}",
-            explanation=told,
+    if told is None:
+        why = f"similarity {ranked.similarity:.2f}; {shown}; score {ranked.score:.2f}"
+    else:
+        signals = f"words {told.lexical:.2f}, shape {told.shape:.2f}, meaning {told.dense:.2f}"
+        why = (
+            f"relevance {told.relevance:.2f} ({signals}; floor {told.floor:.2f}); {shown}; "
+            f"worth {told.value:.2f}, usual {told.base:.2f}"
         )
     return Hit(
         unit=unit,
@@ -139,7 +135,8 @@ def make_hit(unit: MemoryUnit, ranked: Ranked) -> Hit:
         similarity=ranked.similarity,
         value=ranked.wins / (ranked.uses + 1),
         rarity=1 / (ranked.uses + 1),
-        why=f"similarity {ranked.similarity:.2f}; {shown}; score {ranked.score:.2f}",
+        why=why,
+        explanation=told,
     )
 
 

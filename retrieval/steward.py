@@ -1,5 +1,6 @@
 """The keeper's verbs over SQLite (`Stewardship`), each in one transaction of the bank."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["Steward"]
 
 
-class Steward:
-    """Base of the SQLite bank; the bank gives it its transactions."""
+class Steward(ABC):
+    """Base of the banks on a database; the bank gives it its transactions and its writers."""
 
-    def _work(self, *, write: bool) -> AbstractContextManager[Tables]:
-        raise TypeError("the bank that is kept opens its own transactions")
+    @abstractmethod
+    def _work(self, *, write: bool) -> AbstractContextManager[Tables]: ...
 
-    def _writer(self, rows: Tables) -> "Writer":
-        raise TypeError("the bank that is kept makes its own writers")
+    @abstractmethod
+    def _writer(self, rows: Tables) -> "Writer": ...
 
     def lift(self, namespaces: Sequence[str] = ()) -> LiftReport:
         with self._work(write=False) as rows:

@@ -1,5 +1,6 @@
 """The memory bank's verbs over tables, whatever database holds them: one transaction each (`retrieval.tables`)."""
 
+from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ from retrieval.gate import Trial
 from retrieval.inspect import list_units
 from retrieval.places import Places, pair_bucket
 from retrieval.postings import shaped
-from retrieval.recall import Ranking, make_hit, nearest, rank, recall_of
+from retrieval.recall import Ranked, Ranking, make_hit, nearest, rank, recall_of
 from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, masked_rows, pair_of, unit_of
 from retrieval.steward import Steward
 from retrieval.tables import Row, Tables
@@ -219,19 +220,23 @@ class TableBank(Steward):
         )
         if self._blend is None:
             ranking = rank(bucket, query, k, asked.question, asked.caption, self._weights, category)
-            return ranking, sound(rows, self._hits(rows, ranking))
-        question = Asked(asked.question, asked.caption, asked.masked, shaped(asked.shape))
-        given = (self._weights, self._blend, category, partial(masked_rows, rows), utc_now(), self._environment)
-        pool = pool_of(bucket, query, question, *given) if bucket is not None else None
-        ranking = contest(pool, query, self._blend, k)
-        return shown_apart(ranking, sound(rows, self._hits(rows, ranking)), k, self._blend)
+            found = self._found(rows, ranking)
+        else:
+            question = Asked(asked.question, asked.caption, asked.masked, shaped(asked.shape))
+            given = (self._weights, self._blend, category, partial(masked_rows, rows), utc_now(), self._environment)
+            pool = pool_of(bucket, query, question, *given) if bucket is not None else None
+            ranking = contest(pool, query, self._blend, k)
+            found = shown_apart(self._found(rows, ranking), k, self._blend)
+        return ranking._replace(best=tuple(ranked for ranked, _ in found)), tuple(hit for _, hit in found)
 
     def _pen(self, rows: Tables) -> Writer:
         return Writer(rows, self._places, self._blend, self._environment)
 
-    def _hits(self, rows: Tables, ranking: Ranking) -> "tuple[Hit, ...]":
+    def _found(self, rows: Tables, ranking: Ranking) -> "tuple[tuple[Ranked, Hit], ...]":
+        """The ranked with their units, without those whose text was changed outside the bank."""
         statement = f"SELECT {UNIT_COLUMNS} FROM units u WHERE seq = ?"
-        return tuple(make_hit(unit_of(_one(rows, statement, one.seq)), one) for one in ranking.best)
+        hits = ((ranked, make_hit(unit_of(_one(rows, statement, ranked.seq)), ranked)) for ranked in ranking.best)
+        return tuple((ranked, hit) for ranked, hit in hits if sound(rows, hit))
 
     def _store(
         self, c: Consolidation, merge_similarity: float | None, *, restored: bool = False
@@ -263,6 +268,7 @@ class TableBank(Steward):
             writer.fit(c.units, self._capacity)
         return kept, pair_ids, credit
 
+    @abstractmethod
     def _rehearse(
         self,
         lines: Iterable[str | bytes | dict[str, object]],
@@ -272,7 +278,6 @@ class TableBank(Steward):
         listener: Progress | None,
     ) -> ImportReport:
         """What `import_` would do; nothing of it stays."""
-        raise TypeError("a bank rehearses in its own way")
 
 
 def exported(rows: Tables) -> Iterator[dict[str, object]]:

@@ -29,14 +29,10 @@ def asked_buckets(query: MemoryQuery) -> list[tuple[Hashable, int]]:
     ]
 
 
-def sound(rows: Tables, hits: Sequence[Hit]) -> tuple[Hit, ...]:
-    """Without units whose text was changed outside the bank."""
-    kept = []
-    for hit in hits:
-        (stored,) = rows.execute("SELECT digest FROM units WHERE id = ?", (hit.unit.id,)).fetchone()
-        if stored == fingerprint(hit.unit):
-            kept.append(hit)
-    return tuple(kept)
+def sound(rows: Tables, hit: Hit) -> bool:
+    """Is the unit's text as the bank wrote it?"""
+    (stored,) = rows.execute("SELECT digest FROM units WHERE id = ?", (hit.unit.id,)).fetchone()
+    return bool(stored == fingerprint(hit.unit))
 
 
 def together(
