@@ -51,11 +51,15 @@ def open_bank(config: MiaConfig, embedder: Embedder | None = None, *, for_reembe
         BankError: it cannot be opened; the message holds the fix.
     """
     from retrieval.embed import build_embedder
-    from retrieval.postgres_bank import PostgresBank
-    from retrieval.sqlite_bank import SqliteBank
 
-    opener: Callable[..., Bank] = partial(SqliteBank.open, config.bank_path)
-    if config.memory.url is not None:
+    opener: Callable[..., Bank]
+    if config.memory.url is None:
+        from retrieval.sqlite_bank import SqliteBank
+
+        opener = partial(SqliteBank.open, config.bank_path)
+    else:
+        from retrieval.postgres_bank import PostgresBank
+
         opener = partial(PostgresBank.open, config.memory.url.get_secret_value())
     return opener(
         embedder or build_embedder(config.memory, config.home / "cache"),

@@ -11,6 +11,7 @@ from mia_skill.agents.forms import WorkflowForm
 from mia_skill.agents.quote import quote_run
 from mia_skill.agents.workflow import compress, workflow_text
 from mia_skill.core.chat import ChatModel, Message, asked_schema, parse_form
+from mia_skill.core.config import MemoryConfig
 from mia_skill.core.errors import ConfigError, InputError, ModelError
 from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.picture import Picture
@@ -36,13 +37,15 @@ from retrieval.gate import Draw, Trial
 from retrieval.generalise import covered, generalised, shapes
 from trust.guard import scan
 
-__all__ = ["Manager", "Run", "claimed", "compress_messages", "screened", "select"]
+__all__ = ["Manager", "Run", "claimed", "compress_messages", "query_of", "screened", "select"]
 
 TRAIL = 30
 """Tool calls of a run that its unit lists."""
 GENERAL = 8
 """Workflows that a generalising model is shown."""
 PAGE = 500
+LIMITS = ("k_success", "k_failure", "min_similarity", "min_relevance", "max_tokens")
+"""Settings of `memory` that are fields of a `MemoryQuery` under the same name."""
 CLAIM = "claim"
 """In `judged_by`: nobody judged; a host said so."""
 
@@ -215,6 +218,13 @@ def pairs_of(kept: Sequence[Run]) -> tuple[PlanPair, ...]:
             namespace=good.namespace,
         ),
     )
+
+
+def query_of(question: Question, memory: MemoryConfig, **more: object) -> MemoryQuery:
+    """What to ask a bank for a question, with the configured limits; `more` are fields of `MemoryQuery`."""
+    asked = {name: getattr(memory, name) for name in LIMITS}
+    asked |= {"text": question.text, "caption": question.caption, "modality": question.modality}
+    return MemoryQuery.model_validate(asked | more)
 
 
 def claimed(run: Run) -> Run:

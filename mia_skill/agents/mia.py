@@ -14,7 +14,7 @@ from mia_skill.agents.episode import Crew, Episode, run_episode
 from mia_skill.agents.executor import Executor
 from mia_skill.agents.forms import PlanForm, ReplanForm
 from mia_skill.agents.ledger import Ledger
-from mia_skill.agents.manager import Manager, Run, claimed, screened
+from mia_skill.agents.manager import Manager, Run, claimed, query_of, screened
 from mia_skill.agents.planner import (
     Planner,
     plan_brief,
@@ -84,22 +84,14 @@ class Mia:
     def query(self, question: Question, *, namespace: str | None = None, **limits: object) -> MemoryQuery:
         """What to ask the bank for a question: the configured limits, then `limits` that are not None."""
         memory = self.config.memory
-        asked = {
-            "text": question.text,
-            "caption": question.caption,
-            "modality": question.modality,
+        chance: dict[str, object] = {
             "namespace": namespace or memory.namespace,
-            "k_success": memory.k_success,
-            "k_failure": memory.k_failure,
-            "min_similarity": memory.min_similarity,
-            "min_relevance": memory.min_relevance,
-            "max_tokens": memory.max_tokens,
             "task": question.id,
             "about": question.category,
             "withhold": memory.withhold,
             "seed": memory.withhold_seed,
         }
-        return MemoryQuery.model_validate(asked | {name: one for name, one in limits.items() if one is not None})
+        return query_of(question, memory, **chance | {name: one for name, one in limits.items() if one is not None})
 
     async def store(self, run: Run, *, receipt: str = "", listener: Listener = silent) -> Stored:
         """Keep one finished run: compress, consolidate and credit the units shown, in one transaction.

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from mia_skill.agents.manager import Manager, Run, credits_of, pairs_of, screened, select, unit_of
+from mia_skill.agents.manager import Manager, Run, credits_of, pairs_of, query_of, screened, select, unit_of
 from mia_skill.agents.quote import quote_memories
-from mia_skill.core.config import MemoryConfig
+from mia_skill.app import open_bank
+from mia_skill.core.config import MemoryConfig, MiaConfig
 from mia_skill.core.types import Question
 from mia_skill.evaluation.advice import Advice, Done, Procedure
 from mia_skill.evaluation.baselines import lines_of
@@ -47,16 +48,7 @@ class MiaMemory:
 
     def query(self, question: Question) -> MemoryQuery:
         """With the configured limits; nothing is withheld by chance, so that runs can be repeated."""
-        memory = self.memory
-        return MemoryQuery(
-            text=question.text,
-            caption=question.caption,
-            modality=question.modality,
-            k_success=memory.k_success,
-            k_failure=memory.k_failure,
-            min_similarity=memory.min_similarity,
-            max_tokens=memory.max_tokens,
-        )
+        return query_of(question, self.memory)
 
     async def learn(self, id_: str, done: Done, mind: Mind) -> Learnt:
         """A unit, its credits and plan pair, as the Manager makes them."""
@@ -83,9 +75,9 @@ class MiaMemory:
 
 
 def open_fresh(path: Path, embedder: Embedder, memory: MemoryConfig) -> Bank:
-    """An empty bank; what was there is removed, for the trace holds all that belongs into it."""
-    from retrieval.sqlite_bank import SqliteBank
-
+    """An empty bank with the configured scores; what was there is removed, for the trace holds all that belongs into
+    it."""
     for file in path.parent.glob(f"{path.name}*"):
         file.unlink()
-    return SqliteBank.open(path, embedder, weights=memory.weights, merge_similarity=memory.merge_similarity)
+    own = memory.model_copy(update={"path": path, "url": None})
+    return open_bank(MiaConfig(home=path.parent, memory=own), embedder)
