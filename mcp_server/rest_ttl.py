@@ -15,8 +15,9 @@ from mcp_server.rest_memory import MemoryDesk, run_of
 from mia_skill.agents.mia import Mia
 from mia_skill.agents.planner import plan_messages
 from mia_skill.agents.router import Router
+from mia_skill.core.asgi import Refusal
 from mia_skill.core.errors import ConfigError, InputError
-from mia_skill.core.json_service import JsonService, Refusal, Route
+from mia_skill.core.json_service import JsonService, Route
 from mia_skill.core.types import Outcome, Plan
 
 __all__ = ["ttl_service"]

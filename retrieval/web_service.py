@@ -5,7 +5,7 @@ clients (`url`/`href`, `snippet`/`body`). `deterministic=true` asks nobody: what
 """
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 from uuid import uuid4
@@ -13,6 +13,7 @@ from uuid import uuid4
 import anyio
 import orjson
 
+from mia_skill.core.asgi import JSON, TEXT, Receive, Refusal, Send, check_host, host_names, lifespan, reply
 from mia_skill.core.errors import BudgetExceeded, InputError, MiaError, SearchError
 from mia_skill.core.types import Passage
 from retrieval.search import SearchEngine
@@ -27,16 +28,6 @@ MOST_AT_ONCE = 256
 """Requests under way; the next one is told to come back."""
 STATUS = {"rate_limited": 429, "paused": 429, "timeout": 504, "bad_request": 400, "replay": 404}
 """Of a failed search; the others are a 502: the engine is at fault."""
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-class Refusal(Exception):
-    """A request that gets an error instead of an answer."""
-
-    def __init__(self, status: int, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.status, self.retry_after_s = status, retry_after_s
 
 
 class WebService:
@@ -45,7 +36,7 @@ class WebService:
     def __init__(self, engine: SearchEngine, *, hosts: Collection[str] | None = None) -> None:
         """`hosts` are the names under which clients may address it (None: any)."""
         self._engine = engine
-        self._hosts = None if hosts is None else frozenset(host.casefold() for host in hosts)
+        self._hosts = host_names(hosts)
         self._busy = 0
         self.metrics = ServiceMetrics()
         self._queries = 0
@@ -53,34 +44,30 @@ class WebService:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """One request, or the lifespan."""
         if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+            await lifespan(receive, send)
             return
         if scope["type"] != "http":
             return
-        began, kind, extra = time.perf_counter(), b"application/json", []
+        began, kind, later = time.perf_counter(), JSON, None
         try:
+            check_host(scope, self._hosts)
             status, body, kind = await self._answer(scope)
         except Refusal as refusal:
-            status, body = refusal.status, orjson.dumps({"detail": str(refusal)})
-            if refusal.retry_after_s is not None:
-                extra = [(b"retry-after", b"%d" % max(1, round(refusal.retry_after_s)))]
+            status, body, later = refusal.status, orjson.dumps({"detail": str(refusal)}), refusal.retry_after_s
         if scope["path"] in ("/server/search", "/search"):
             self.metrics.count(status, time.perf_counter() - began)
-        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *extra]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await reply(send, status, body, kind, retry_after_s=later)
 
     async def _answer(self, scope: Mapping[str, Any]) -> tuple[int, bytes, bytes]:
-        self._check_host(scope)
         if scope["method"] not in ("GET", "HEAD"):
             raise Refusal(405, "use GET /server/search?q=..., GET /health, GET /metrics")
         match scope["path"]:
             case "/server/search" | "/search":
-                return 200, await self._search(scope["query_string"]), b"application/json"
+                return 200, await self._search(scope["query_string"]), JSON
             case "/health":
-                return 200, orjson.dumps({"status": "ok", "engine": self._engine.name}), b"application/json"
+                return 200, orjson.dumps({"status": "ok", "engine": self._engine.name}), JSON
             case "/metrics":
-                return 200, self._page().encode(), b"text/plain; version=0.0.4; charset=utf-8"
+                return 200, self._page().encode(), TEXT
             case _:
                 raise Refusal(404, "nothing is here: use GET /server/search?q=..., GET /health, GET /metrics")
 
@@ -161,20 +148,6 @@ class WebService:
             *(f'mia_search_engine_kept_total{{engine="{one.name}"}} {one.from_cache}' for one in counted),
         ]
         return "\n".join([*lines, *self.metrics.timings("search")]) + "\n"
-
-    def _check_host(self, scope: Mapping[str, Any]) -> None:
-        if self._hosts is None:
-            return
-        host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").casefold()
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if name not in self._hosts:
-            raise Refusal(421, f"this service does not answer to the name {name[:80]!r}: see server.allowed_hosts")
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await send({"type": "lifespan.shutdown.complete"})
 
 
 def hits(passages: Sequence[Passage]) -> list[dict[str, object]]:

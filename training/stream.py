@@ -15,8 +15,8 @@ from typing import Literal
 import anyio
 import anyio.to_thread
 
+from mia_skill.core.asgi import Refusal
 from mia_skill.core.errors import InputError, MiaError
-from mia_skill.core.json_service import Refusal
 from mia_skill.core.types import Text, Value
 from training.groups import Group, Rollout
 from training.journal import Journal

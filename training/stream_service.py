@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from mia_skill.core.asgi import Refusal
 from mia_skill.core.errors import InputError
-from mia_skill.core.json_service import JsonService, Refusal, Route
+from mia_skill.core.json_service import JsonService, Route
 from mia_skill.core.types import Text
 from training.stream import StreamTrainer
 

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from mia_skill.core.asgi import Receive, Refusal, Send, check_host, host_names, lifespan, read_body, reply
 from mia_skill.core.errors import (
     BankError,
     ConfigError,
@@ -24,10 +25,8 @@ from mia_skill.core.errors import (
     UnknownIdError,
 )
 
-__all__ = ["JsonService", "Refusal", "Route"]
+__all__ = ["JsonService", "Route"]
 
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 Handler = Callable[[Any], Awaitable[object]]
 
 MOST_BYTES = 16 << 20
@@ -44,14 +43,6 @@ STATUSES: tuple[tuple[type[MiaError], int], ...] = (
     (ConfigError, 503),
     (BankError, 503),
 )
-
-
-class Refusal(Exception):
-    """A request that gets an error instead of an answer."""
-
-    def __init__(self, status: int, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.status, self.retry_after_s = status, retry_after_s
 
 
 @dataclass(frozen=True)
@@ -79,32 +70,31 @@ class JsonService:
     most_at_once: int = MOST_AT_ONCE
     _table: dict[tuple[str, str], Route] = field(init=False, repr=False)
     _forms: dict[str, TypeAdapter[Any]] = field(init=False, repr=False)
+    _names: frozenset[str] | None = field(init=False, repr=False)
     _busy: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        self._names = host_names(self.hosts)
         self._table = {(route.method, route.path): route for route in self.routes}
         self._forms = {route.path: TypeAdapter(route.form) for route in self.routes if route.form is not None}
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """One request, or the lifespan."""
         if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+            await lifespan(receive, send, self.running)
             return
         if scope["type"] != "http":
             return
-        extra: list[tuple[bytes, bytes]] = []
+        later = None
         try:
             status, body = 200, await self._answer(scope, receive)
         except Refusal as refusal:
             status, body = refusal.status, orjson.dumps({"detail": str(refusal), "error": str(refusal)})
-            if refusal.retry_after_s is not None:
-                extra.append((b"retry-after", b"%d" % max(1, round(refusal.retry_after_s))))
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *extra]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            later = refusal.retry_after_s
+        await reply(send, status, body, retry_after_s=later)
 
     async def _answer(self, scope: Mapping[str, Any], receive: Receive) -> bytes:
-        self._check_host(scope)
+        check_host(scope, self._names)
         method, path = scope["method"], scope["path"]
         if (method, path) == ("GET", "/openapi.json"):
             return orjson.dumps(self.openapi())
@@ -116,7 +106,11 @@ class JsonService:
             raise Refusal(429, f"{self._busy} requests are under way: come back later", 1)
         self._busy += 1
         try:
-            given = self._read(route, await self._body(receive)) if route.form is not None else None
+            given = (
+                self._read(route, await read_body(receive, self.most_bytes, items="items"))
+                if route.form is not None
+                else None
+            )
             return orjson.dumps(await route.handle(given), default=_plain)
         except MiaError as error:
             status = next((code for kind, code in STATUSES if isinstance(error, kind)), 500)
@@ -132,28 +126,6 @@ class JsonService:
             where = ".".join(str(part) for part in first["loc"]) or "the body"
             raise Refusal(400, f"{route.path}: {where}: {first['msg']}") from cause
 
-    async def _body(self, receive: Receive) -> bytes:
-        parts: list[bytes] = []
-        size, more = 0, True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Refusal(400, "the body ended early")
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self.most_bytes:
-                raise Refusal(413, f"the body has more than {self.most_bytes} bytes: send fewer items at once")
-            more = message.get("more_body", False)
-        return b"".join(parts)
-
-    def _check_host(self, scope: Mapping[str, Any]) -> None:
-        if self.hosts is None:
-            return
-        given = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").casefold()
-        name = given.rpartition(":")[0] if given.rpartition(":")[2].isdigit() else given
-        if name not in {host.casefold() for host in self.hosts}:
-            raise Refusal(421, f"this service does not answer to the name {name[:80]!r}: see server.allowed_hosts")
-
     def openapi(self) -> dict[str, object]:
         """The routes as an OpenAPI 3.1 document."""
         paths: dict[str, dict[str, object]] = {}
@@ -164,17 +136,6 @@ class JsonService:
                 told["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
             paths.setdefault(route.path, {})[route.method.lower()] = told
         return {"openapi": "3.1.0", "info": {"title": self.title, "version": "1"}, "paths": paths}
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        if self.running is None:
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-        else:
-            async with self.running():
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-        await send({"type": "lifespan.shutdown.complete"})
 
 
 def _plain(value: object) -> object:
