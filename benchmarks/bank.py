@@ -1,4 +1,6 @@
-"""How much the memory bank costs over a bare FAISS index: `python benchmarks/bank.py [--sizes 1000,10000,100000]`.
+"""How much the memory bank costs over a bare FAISS index:
+
+    python benchmarks/bank.py [--sizes 1000,10000,100000] [--scoring blend|paper]
 
 Every size runs in a process of its own (its RSS is that process's). Vectors are given, so embedding is excluded; it is
 timed apart with the packaged MiniLM. Both sides run on one thread and take turns, query by query. Compared are
@@ -21,6 +23,7 @@ from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal, get_args
 
 import faiss
 import numpy as np
@@ -31,9 +34,11 @@ from rich.table import Table
 from mia_skill.core.types import Credit, MemoryUnit, Outcome
 from retrieval.bank import Consolidation, MemoryQuery
 from retrieval.embed import MiniLM
+from retrieval.shape import masked_text
 from retrieval.sqlite_bank import SqliteBank
 from retrieval.vectors import Kind, Rows
 
+Scoring = Literal["blend", "paper"]
 DIMENSION = 384
 TOPICS = 64
 QUERIES = 200
@@ -62,11 +67,12 @@ class Topical:
 
 
 class Known(Topical):
-    """Queries whose vectors were made beforehand."""
+    """Queries whose vectors, also those of their masked form, were made beforehand."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         super().__init__()
-        self._known = dict(zip(texts, super().embed(texts), strict=True))
+        every = list(dict.fromkeys([*texts, *map(masked_text, texts)]))
+        self._known = dict(zip(every, super().embed(every), strict=True))
 
     def embed(self, texts: Sequence[str], kind: Kind = "query") -> Rows:
         if all(text in self._known for text in texts):
@@ -95,7 +101,7 @@ def milliseconds(call: Callable[[], object]) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-def measure(size: int) -> dict[str, float]:
+def measure(size: int, scoring: Scoring) -> dict[str, float]:
     """All figures of one size. Milliseconds, seconds, MiB."""
     faiss.omp_set_num_threads(1)
     asked = [f"asked question number {number}" for number in range(QUERIES)]
@@ -103,14 +109,14 @@ def measure(size: int) -> dict[str, float]:
     process = psutil.Process()
     with TemporaryDirectory() as folder:
         path = Path(folder) / "bank.sqlite3"
-        filling = SqliteBank.open(path, embedder)
+        filling = SqliteBank.open(path, embedder, scoring=scoring)
         filling.import_(({"kind": "unit", **unit.model_dump(mode="json")} for unit in units(size)), restore=True)
         filling.close()
         del filling
 
         before = process.memory_info().rss
         start = time.perf_counter()
-        bank = SqliteBank.open(path, embedder)
+        bank = SqliteBank.open(path, embedder, scoring=scoring)
         opened = time.perf_counter() - start
         bank.recall(MemoryQuery(text=asked[0]))
         ready = time.perf_counter() - start
@@ -173,8 +179,8 @@ def embedding() -> tuple[float, float]:
     return float(np.percentile(times, 50)), float(np.percentile(times, 95))
 
 
-def report(figures: dict[int, dict[str, float]]) -> Table:
-    table = Table(title="memory bank against bare FAISS flat, one thread, 384 dimensions")
+def report(figures: dict[int, dict[str, float]], scoring: Scoring) -> Table:
+    table = Table(title=f"memory bank ({scoring}) against bare FAISS flat, one thread, 384 dimensions")
     columns = ("units", "recall p50 / p95 ms", "all rows p50 / p95", "same buckets p50 / p95", "ratio to all / buckets")
     for name in (*columns, "aim", "durable adds/s", "open / ready s", "RSS growth MiB", "file MiB"):
         table.add_column(name, justify="right")
@@ -198,18 +204,19 @@ def report(figures: dict[int, dict[str, float]]) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="1000,10000,100000", help="numbers of units, comma-separated")
+    parser.add_argument("--scoring", choices=get_args(Scoring), default="blend", help="how units are ranked")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one is not None:
-        print(json.dumps(measure(given.one)))
+        print(json.dumps(measure(given.one, given.scoring)))
         return
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     figures = {}
     for size in map(int, given.sizes.split(",")):
-        command = [sys.executable, __file__, "--one", str(size)]
+        command = [sys.executable, __file__, "--one", str(size), "--scoring", given.scoring]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
         figures[size] = json.loads(done.stdout)
-    Console(width=200).print(report(figures))
+    Console(width=200).print(report(figures, given.scoring))
     p50, p95 = embedding()
     print(f"embedding one question (MiniLM, one thread, not in the figures above): p50 {p50:.1f} ms, p95 {p95:.1f} ms")
 

@@ -70,7 +70,6 @@ def banks_of(kind: str) -> Banks:
     """The opener of a kind; skips where there is no server."""
     if kind == "sqlite":
         return SqliteBanks()
-    pytest.importorskip("psycopg", reason="needs the extra postgres: pip install 'mia-skill[postgres]'")
     url = os.environ.get("MIA_POSTGRES_URL")
     if not url:
         pytest.skip("no PostgreSQL: set MIA_POSTGRES_URL, or run `make test-postgres`")

@@ -158,7 +158,6 @@ async def test_a_recorded_episode_replays_byte_for_byte_with_the_network_off(tmp
             run = (await mia.ask(Question(text="Who founded Velmora Works?"), store=False)).trajectory
         return run.model_dump_json().encode()
 
-    pytest.importorskip("trafilatura", reason="the extra `web` is not installed")
     async with serving({"/": reply(200, orjson.dumps(found))}) as server:
         url = f"http://127.0.0.1:{server.port}/"
         before = await episode("a", **{"search.web_url": url, "search.record": str(tape)})
@@ -173,7 +172,6 @@ async def test_a_recorded_episode_replays_byte_for_byte_with_the_network_off(tmp
 @pytest.fixture
 async def web(tmp_path: Path, anyio_backend: str) -> Any:
     """A server whose visits lead to a loopback site."""
-    pytest.importorskip("trafilatura", reason="the extra `web` is not installed")
     (tmp_path / "cache" / "d1").mkdir(parents=True)
     (tmp_path / "cache" / "d1" / "meta.json").write_bytes(orjson.dumps({"title_list": ["A bell"]}))
     images = {"cache": [tmp_path / "cache"]}

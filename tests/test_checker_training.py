@@ -8,15 +8,14 @@ from mia_skill.core.errors import InputError
 from training.checker import Recipe, export, fit, made_pairs, score
 from trust.checker import Checker
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
-pytest.importorskip("torch", reason="pip install 'mia-skill[checker]'")
-pytest.importorskip("onnx", reason="pip install 'mia-skill[checker]'")
-transformers = pytest.importorskip("transformers", reason="pip install 'mia-skill[checker]'")
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """A BERT of two small layers whose vocabulary is letters and a few words."""
+    import transformers
+
     folder = tmp_path / "weights"
     folder.mkdir()
     letters = [chr(code) for code in range(33, 127)]

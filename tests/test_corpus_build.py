@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from mia_skill.core.errors import CorpusError, CorpusMismatchError, InputError, MissingExtraError, ModelReplyError
 from retrieval.build import build_corpus, only_builder
@@ -82,10 +84,11 @@ def test_a_built_corpus_finds_what_the_same_files_find_in_memory(tmp_path: Path)
 
 
 def test_jsonl_gzip_parquet_and_search_r1_rows_are_one_corpus(tmp_path: Path) -> None:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     plain = jsonl(tmp_path / "a.jsonl", many(3))
     packed = jsonl(tmp_path / "b.jsonl.gz", [{"id": "r1", "contents": '"Vesk "Old" River"\nIt flows\nnorth.'}])
-    table = arrow.table({"id": list(range(2500)), "title": ["T"] * 2500, "text": [f"otter x{n}" for n in range(2500)]})
+    table = pyarrow.table(
+        {"id": list(range(2500)), "title": ["T"] * 2500, "text": [f"otter x{n}" for n in range(2500)]}
+    )
     parquet.write_table(table, tmp_path / "c.parquet", row_group_size=1000)
     made = build_corpus([plain, packed, tmp_path / "c.parquet"], tmp_path / "out", None)
     assert made.passages == 2504
@@ -100,8 +103,7 @@ def test_jsonl_gzip_parquet_and_search_r1_rows_are_one_corpus(tmp_path: Path) ->
 def test_reading_goes_on_from_any_place(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name.endswith("parquet"):
-        arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-        parquet.write_table(arrow.Table.from_pylist(many(25)), path, row_group_size=10)
+        parquet.write_table(pyarrow.Table.from_pylist(many(25)), path, row_group_size=10)
     else:
         jsonl(path, many(25))
     reads = list(read_source(path))
@@ -320,8 +322,7 @@ def test_broken_rows_are_named(tmp_path: Path, rows: list[object], said: str) ->
 
 @pytest.mark.parametrize("damage", ["flip", "truncate"])
 def test_a_broken_parquet_or_gzip_file_is_named(tmp_path: Path, damage: str) -> None:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    parquet.write_table(arrow.Table.from_pylist(many(500)), tmp_path / "a.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(many(500)), tmp_path / "a.parquet")
     jsonl(tmp_path / "b.jsonl.gz", many(500))
     for path in (tmp_path / "a.parquet", tmp_path / "b.jsonl.gz"):
         path.write_bytes(DAMAGES[damage](path.read_bytes()) or b"")
@@ -330,8 +331,7 @@ def test_a_broken_parquet_or_gzip_file_is_named(tmp_path: Path, damage: str) -> 
 
 
 def test_a_parquet_file_without_the_columns_is_named_by_row(tmp_path: Path) -> None:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    parquet.write_table(arrow.table({"name": ["x"]}), tmp_path / "a.parquet")
+    parquet.write_table(pyarrow.table({"name": ["x"]}), tmp_path / "a.parquet")
     with pytest.raises(CorpusError, match="row 1: id must be"):
         build_corpus([tmp_path / "a.parquet"], tmp_path / "out", None)
 

@@ -4,7 +4,9 @@ import base64
 import json
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import Modality
@@ -98,10 +100,8 @@ def test_a_question_that_needs_a_file_is_left_out_and_said_so(tmp_path: Path) ->
 
 
 def test_a_parquet_of_the_published_training_data_is_read(tmp_path: Path) -> None:
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     row = ROWS["upstream"] | {"images": [{"bytes": PNG, "path": None}]}
-    parquet.write_table(arrow.Table.from_pylist([row]), tmp_path / "rows.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "rows.parquet")
     (task,) = load_tasks(tmp_path / "rows.parquet").tasks
     assert task.picture is not None
     assert task.question.caption == "a woman"

@@ -43,7 +43,6 @@ class Alike:
 async def test_an_image_question_goes_through_caption_image_search_and_answer_and_looks_once_only(
     make_mia: Callable[..., Mia],
 ) -> None:
-    pytest.importorskip("PIL", reason="pictures are rendered with Pillow")
     from mia_skill.evaluation.worlds import entity_picture
 
     plan = json.dumps({"steps": ["find what the picture shows", "find its founder"]})

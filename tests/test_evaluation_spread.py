@@ -25,7 +25,6 @@ def ordered(config: MiaConfig, out: Path, *, ray: bool) -> list[object]:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_local_ray_run_equals_the_single_process_run(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="--ray needs the extra `ray`")
     config = load_config(environment={}, flags={"home": str(tmp_path / "home"), "memory.embedder": "hash"})
     alone = ordered(config, tmp_path / "alone", ray=False)
     assert len(alone) == 32

@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 import pytest
 from loopback import reply, serving
+from PIL import Image
 from pydantic import SecretStr
 
 from mia_skill.agents.ledger import Ledger
@@ -161,17 +162,13 @@ def test_an_image_survives_its_data_address_and_json() -> None:
 
 def painted(seed: int, size: tuple[int, int] = (160, 120), kind: str = "PNG", **how: object) -> bytes:
     """A smooth picture that another seed makes quite differently."""
-    image_module = pytest.importorskip("PIL.Image", reason="the extra `images` is not installed")
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     out = BytesIO()
-    image_module.fromarray(coarse).resize((160, 120), image_module.Resampling.BICUBIC).resize(size).save(
-        out, kind, **how
-    )
+    Image.fromarray(coarse).resize((160, 120), Image.Resampling.BICUBIC).resize(size).save(out, kind, **how)
     return out.getvalue()
 
 
 async def folder(tmp_path: Path, **settings: object) -> Images:
-    pytest.importorskip("PIL.Image", reason="the extra `images` is not installed")
     config = {"home": tmp_path / "home", "images": {"folder": tmp_path / "mine", **settings}}
     return build_images(MiaConfig.model_validate(config))
 

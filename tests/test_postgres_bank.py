@@ -47,7 +47,6 @@ def test_the_address_is_shown_without_its_password() -> None:
 
 
 def test_a_server_that_is_not_there_is_said_so_without_the_password() -> None:
-    pytest.importorskip("psycopg")
     from retrieval.postgres_bank import PostgresBank
 
     with pytest.raises(BankUnreachableError, match=r"start the server or correct memory\.url") as caught:

@@ -20,9 +20,6 @@ from retrieval.relevant import blocks, relevant
 from retrieval.tape import Player, Recorder, Tape
 from retrieval.visit import Document, Visitor, page_of
 
-for package in ("trafilatura", "pypdf", "protego"):
-    pytest.importorskip(package, reason="the extra `web` is not installed")
-
 SITE = "http://site.example"
 ARTICLE = (
     "<p>" + "</p><p>".join(f"Paragraph {n} is about plain things and more plain things." for n in range(40)) + "</p>"

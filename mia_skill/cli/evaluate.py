@@ -1,5 +1,6 @@
 """`mia eval`: run methods over a data set, and write what can be believed of it."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,8 +125,10 @@ def numbers(text: str) -> tuple[int, ...]:
 
 
 def show(progress: "Progress") -> None:
-    """One line on stderr, written over."""
+    """One line on stderr, written over; into a file goes only the last."""
     end = "\n" if progress.done == progress.total else "\r"
+    if end == "\r" and not sys.stderr.isatty():
+        return
     click.echo(
         f"  {progress.method} (seed {progress.seed}): {progress.done}/{progress.total} asked, {progress.right} right, "
         f"{progress.no_sample} without a sample   {end}",
