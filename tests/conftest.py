@@ -22,15 +22,19 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skip", action="store_true", help="a test that would be skipped fails instead")
+
+
 ABSENT = "no development data"
 """How the only skip begins that a run which may skip nothing still allows: the data are not the project's to bring."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Under MIA_NO_SKIP=1 (CI, and targets that exist to run these tests) a skipped test is a failed one."""
+    """With --no-skip (CI, and targets that exist to run these tests) a skipped test is a failed one."""
     report = yield
-    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("MIA_NO_SKIP") == "1":
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("no_skip"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if ABSENT not in reason:
             report.outcome, report.longrepr = "failed", f"{item.nodeid} may not be skipped here: {reason}"

@@ -1,12 +1,14 @@
 """The `mia` command, as a person or a script uses it."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from mia_skill.cli import main
+from mia_skill.cli.doctor import EXTRAS
 
 
 @pytest.fixture
@@ -101,6 +103,16 @@ def test_the_doctor_is_content_with_a_fresh_home_and_names_what_is_off(home: Pat
     states = {one["part"]: one["state"] for one in findings}
     assert states["bank"] == "ok"
     assert states["model"] == "off"
+
+
+def test_the_doctor_looks_for_every_extra_that_the_project_has() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["optional-dependencies"].keys() - {"faiss-gpu"} == EXTRAS.keys()
+
+
+def test_a_folder_of_traces_is_answered_with_their_names(home: Path) -> None:
+    (home / "trace.none.0.jsonl").touch()
+    assert "trace.none.0.jsonl" in mia(home, "trace", "show", str(home), code=1).output
 
 
 def test_the_doctor_exits_3_and_gives_the_fix_when_an_endpoint_is_dead(home: Path) -> None:

@@ -23,12 +23,16 @@ __all__ = ["Finding", "doctor", "examine"]
 EXTRAS = {
     "corpus": "pyarrow",
     "web": "ddgs",
+    "images": "PIL",
+    "postgres": "psycopg",
     "serve": "vllm",
     "train": "verl",
     "rl": "torch",
+    "checker": "onnx",
+    "ray": "ray",
     "flash": "flash_attn",
-    "postgres": "psycopg",
 }
+"""A package that only this extra brings."""
 ROLES: tuple[Role, ...] = ("manager", "planner", "executor", "judge", "router")
 
 

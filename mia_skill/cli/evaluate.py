@@ -74,13 +74,16 @@ def trace() -> None:
 
 
 @trace.command("show")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
 @click.argument("task", required=False)
 @json_flag
 def show_command(file: Path, task: str | None, json_: bool) -> None:
-    """The episodes of FILE, one a line; or one TASK in full."""
+    """The episodes of FILE (a trace.*.jsonl of an evaluation's folder), one a line; or one TASK in full."""
     from mia_skill.evaluation.trace import rows_of
 
+    if file.is_dir():
+        held = ", ".join(sorted(path.name for path in file.glob("trace.*.jsonl"))) or "none"
+        raise InputError(f"{file} is a folder: name one of the traces in it ({held})")
     rows = rows_of(file)
     if task is None:
         for row in rows:
