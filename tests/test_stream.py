@@ -168,31 +168,15 @@ def test_a_torn_last_line_is_dropped_and_an_earlier_damage_is_told(tmp_path: Pat
         Journal(path)
 
 
-CHILD = """
-import sys, anyio
-from pathlib import Path
-from training.policy_store import ScriptedLearner
-from training.stream import StreamTrainer
-async def main():
-    one = StreamTrainer(Path(sys.argv[1]), ScriptedLearner(), groups_per_update=2, width=2)
-    number = len(one.groups)
-    while True:
-        made = await one.sample(f"s{number}", "?")
-        print("sampled", number, flush=True)
-        one.feedback(made.id, made.ticket, [1.0, 0.0])
-        print("fed", number, flush=True)
-        if await one.update():
-            print("version", one.version, flush=True)
-        number += 1
-anyio.run(main)
-"""
+WORKER = Path(__file__).parents[1] / "benchmarks" / "stream_kills.py"
+"""Samples, takes feedback and updates until it is killed, and prints what it acknowledged."""
 
 
 def test_nothing_acknowledged_is_lost_when_the_server_is_killed_again_and_again(tmp_path: Path, trainer: Make) -> None:
     told: list[list[str]] = []
     for lines in (7, 12, 18):
         child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+            [sys.executable, WORKER, "--work", tmp_path], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
         )
         assert child.stdout is not None
         told += [child.stdout.readline().split() for _ in range(lines)]
