@@ -134,11 +134,6 @@ class Conversation:
     """A reply ran into its limit."""
 
     @property
-    def prompt_length(self) -> int:
-        """Tokens before the first that the model wrote."""
-        return self.mask.index(True) if True in self.mask else len(self.mask)
-
-    @property
     def written(self) -> int:
         """Tokens that the model wrote."""
         return sum(self.mask)
