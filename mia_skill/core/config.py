@@ -41,7 +41,12 @@ __all__ = [
 
 Role = Literal["manager", "planner", "executor", "judge", "router"]
 ENV_PREFIX = "MIA_"
-ENV_CONTROL = frozenset({"MIA_CONFIG", "MIA_CACHE", "MIA_SHARED_DATA", "MIA_VLLM_PYTHON", "MIA_VLLM_URL"})
+ENV_CONTROL = frozenset(
+    {
+        "MIA_CONFIG", "MIA_CACHE", "MIA_SHARED_DATA", "MIA_VLLM_PYTHON", "MIA_VLLM_URL", "MIA_NODE",
+        "MIA_POSTGRES_URL", "MIA_POSTGRES_PROGRAM",
+    }
+)  # fmt: skip
 """Variables of ours that are no settings."""
 
 
