@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mia_skill.core.config import ENV_CONTROL
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("mia_skill", "mcp_server", "trust", "retrieval", "training")
 SOURCES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
@@ -56,3 +58,14 @@ def test_the_server_binds_to_loopback_by_default() -> None:
     from mia_skill.core.config import ServerConfig
 
     assert ServerConfig().host == "127.0.0.1"
+
+
+def test_no_variable_of_the_scripts_or_the_tests_keeps_the_product_from_starting() -> None:
+    """Every MIA_ variable is a setting unless it is named as none: an unknown one stops every command."""
+    scripts = [ROOT / ".ci" / "run", ROOT / "Makefile"]
+    tests = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    read = {name for file in scripts for name in re.findall(r"\bMIA_[A-Z_]+", file.read_text(encoding="utf-8"))}
+    for file in tests:
+        read |= set(re.findall(r"environ(?:\.get\(|\[)\"(MIA_[A-Z_]+)\"", file.read_text(encoding="utf-8")))
+    assert read
+    assert read <= ENV_CONTROL
