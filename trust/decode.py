@@ -11,7 +11,8 @@ from urllib.parse import unquote
 __all__ = ["decoded"]
 
 BASE64 = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/_-]{20,}={0,2}(?![A-Za-z0-9+/=])")
-PERCENT = re.compile(r"(?:[\w.~+-]*%[0-9A-Fa-f]{2}){4,}[\w.~+%-]*")
+PERCENT = re.compile(r"(?<![\w.~+-])(?:[\w.~+-]*%[0-9A-Fa-f]{2}){4,}[\w.~+%-]*")
+"""Begins where a word begins, else a page that is one long word takes the square of its length."""
 HEX = re.compile(r"(?:(?:\\x|0x)?[0-9a-fA-F]{2}[\s,]?){16,}")
 ENTITIES = re.compile(r"(?:&#x?[0-9a-fA-F]{2,6};[\w ]{0,2}){6,}")
 ROT13_SIGNS = re.compile(
