@@ -47,7 +47,7 @@ costs more than they do: 94 ms instead of 2 for one query over 20,000 vectors on
 REFINED = 4
 """Candidates compared exactly for each hit wanted."""
 SCREENED = (2_000, 200_000)
-"""Rows from and to which exact search looks roughly first: below, it gains nothing; the bytes are a quarter more memory."""
+"""Rows from and to which exact search looks roughly first; below it gains nothing, and its bytes are more memory."""
 LEAST_SHARE = 32
 """Rows for each hit wanted, for the same."""
 
@@ -91,24 +91,32 @@ class VectorSearch:
         self._faiss.omp_set_num_threads(self._threads if len(query_QD) * len(self) > WORTH_THREADS else 1)
         taken = min(REFINED * depth, len(self)) if self._raw is not None else depth
         score_QK, place_QK = self._index.search(query_QD, taken, **self._parameters(taken))
-        return [
-            self._ordered(query, places, scores)[:depth]
-            for query, places, scores in zip(query_QD, place_QK, score_QK, strict=True)
-        ]
+        if self._raw is None:
+            return listed(place_QK, score_QK)
+        rows = zip(query_QD, place_QK, strict=True)
+        return [compared(query_D, place_K, self._raw)[:depth] for query_D, place_K in rows]
 
     def _parameters(self, taken: int) -> dict[str, Any]:
         if self._layout.kind != "hnsw":
             return {}
         return {"params": self._faiss.SearchParametersHNSW(efSearch=max(EF_SEARCH, taken))}
 
-    def _ordered(self, query_D: Rows, place_K: NDArray[np.int64], score_K: Rows) -> list[tuple[int, float]]:
-        there = place_K >= 0  # FAISS pads with -1
-        places, scores = place_K[there], score_K[there]
-        if self._raw is not None:
-            places = np.sort(places)
-            scores = self._raw[places].astype(np.float32) @ query_D
-        order = np.lexsort((places, -scores))
-        return list(zip(places[order].tolist(), scores[order].tolist(), strict=True))
+
+def listed(place_QK: NDArray[np.int64], score_QK: Rows) -> list[list[tuple[int, float]]]:
+    """Positions with scores, best first, equal ones by position; FAISS pads with -1."""
+    order_QK = np.lexsort((place_QK, -score_QK), axis=-1)
+    places = np.take_along_axis(place_QK, order_QK, axis=1).tolist()
+    scores = np.take_along_axis(score_QK, order_QK, axis=1).tolist()
+    pairs = (zip(*row, strict=True) for row in zip(places, scores, strict=True))
+    return [[(place, score) for place, score in row if place >= 0] for row in pairs]
+
+
+def compared(query_D: Rows, place_K: NDArray[np.int64], raw_ND: NDArray[np.float16]) -> list[tuple[int, float]]:
+    """Candidates by their exact products."""
+    places = np.sort(place_K[place_K >= 0])
+    scores = raw_ND[places].astype(np.float32) @ query_D
+    order = np.lexsort((places, -scores))
+    return list(zip(places[order].tolist(), scores[order].tolist(), strict=True))
 
 
 def screen_of(faiss: Any, index: Any, layout: Layout) -> Screen | None:
