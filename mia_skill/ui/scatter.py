@@ -15,6 +15,8 @@ STEPS = 250
 EARLY = 60
 """Steps with exaggerated attraction, in which groups form."""
 PERPLEXITY = 20.0
+SPOT = 0.012
+"""Share of the plane's width that a dot takes."""
 FEW = 4
 """So few points are placed by their principal axes alone."""
 
@@ -28,7 +30,20 @@ def flat(rows_ND: NDArray[np.float32]) -> Plane:
     placed_N2 = start_N2 if count <= FEW else tsne(rows_ND, start_N2)
     low_2, high_2 = placed_N2.min(axis=0), placed_N2.max(axis=0)
     span_2 = np.where(high_2 - low_2 > 1e-9, high_2 - low_2, 1.0)
-    return np.asarray((placed_N2 - low_2) / span_2, dtype=np.float32)
+    return apart(np.asarray((placed_N2 - low_2) / span_2, dtype=np.float32))
+
+
+def apart(places_N2: Plane) -> Plane:
+    """Points on one spot, as questions of one kind often are, laid around it; all still within 0..1."""
+    crowd: dict[tuple[int, int], list[int]] = {}
+    for point, (x, y) in enumerate((places_N2 / SPOT).round().astype(int).tolist()):
+        crowd.setdefault((x, y), []).append(point)
+    moved_N2 = places_N2.copy()
+    for points in crowd.values():
+        for rank, point in enumerate(points):
+            turn, reach = rank * 2.399963, SPOT * np.sqrt(rank)
+            moved_N2[point] += (reach * np.cos(turn), 1.6 * reach * np.sin(turn))
+    return np.clip(moved_N2, 0.0, 1.0)
 
 
 def principal(rows_ND: NDArray[np.float32]) -> Plane:

@@ -94,8 +94,12 @@ export function logTable(entries) {
     entry.number, when(entry.at), badge(entry.action),
     /^mem_/.test(entry.subject) ? h("a", { cls: "id", href: to(["unit", entry.subject]) }, short(entry.subject))
       : data(entry.subject, "span", "id"),
-    data(entry.detail)]), "log");
+    linked(entry.detail)]), "log");
 }
+
+// A text of the log, with the memories that it names as links.
+const linked = (text) => h("span", { cls: "data" }, text.split(/(mem_[0-9a-f]{32})/).map((part, place) =>
+  (place % 2 ? h("a", { cls: "id", href: to(["unit", part]) }, short(part)) : part)));
 
 export const short = (id) => (id.length > 16 ? id.slice(0, 12) + "…" : id);
 
