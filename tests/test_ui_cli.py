@@ -75,7 +75,7 @@ def test_a_file_that_is_no_bank_is_left_alone_and_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_hold_a_bank_is_named_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    result = CliRunner().invoke(main, ["--home", str(tmp_path / "file"), "ui", "--no-browser", "--port", "0"])
+    result = CliRunner().invoke(main, ["--home", str(tmp_path / "file" / "home"), "ui", "--no-browser", "--port", "0"])
     assert result.exit_code == 1
     assert "writable" in result.output
 
