@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from browser.prepare import FLAGS, found
 from ui_world import filled
 
+from browser.prepare import FLAGS, found
 from mia_skill.app import open_bank
 from mia_skill.core.config import MiaConfig
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mia_skill.core.types import MemoryUnit
 
 WAIT_MS = 15_000
+MIA = (sys.executable, "-c", "from mia_skill.cli import main; main()")
+"""The command, whatever is on the path."""
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +40,7 @@ def browser() -> "Iterator[Browser]":
 @contextmanager
 def serving(home: Path, *words: str) -> Iterator[str]:
     """`mia ui` in a process of its own; gives the address that it printed."""
-    start = [sys.executable, "-c", "from mia_skill.cli import main; main()"]
-    command = [*start, "--home", str(home), "ui", "--no-browser", "--port", "0", *words]
+    command = [*MIA, "--home", str(home), "ui", "--no-browser", "--port", "0", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
