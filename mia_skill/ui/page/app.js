@@ -1,7 +1,7 @@
 // The page: takes the token, shows the view that the address names, keeps the frame around it.
 import { h, put, read, to } from "./dom.js";
 import { Failed, ask, keep, takeToken } from "./api.js";
-import { badge, empty, problem } from "./parts.js";
+import { badge, problem } from "./parts.js";
 import { overview } from "./overview.js";
 import { units } from "./units.js";
 import { unit } from "./unit.js";

@@ -1,7 +1,7 @@
 // Quarantine: read a memory, then let it direct, or forget it.
 import { h, to } from "./dom.js";
 import { ask as post } from "./api.js";
-import { badge, confirmed, data, empty, many, toast, unitRow } from "./parts.js";
+import { badge, confirmed, empty, many, toast, unitRow } from "./parts.js";
 
 export async function review({ asked, session, ask, again }) {
   const status = asked.status === "withheld" ? "withheld" : "quarantined";
@@ -17,8 +17,7 @@ export async function review({ asked, session, ask, again }) {
     h("p", {}, about),
     page.units.length
       ? [h("p", { cls: "quiet" }, many(page.total, "memory", "memories"), " ", badge(status, status)),
-        h("ul", { cls: "units" }, page.units.map((unit) => unitRow(unit,
-          h("details", {}, h("summary", {}, "Workflow"), data(unit.workflow, "pre", "text")), actions(unit, session, again)))),
+        h("ul", { cls: "units whole" }, page.units.map((unit) => unitRow(unit, actions(unit, session, again)))),
         h("nav", { cls: "pager", "aria-label": "Pages of results" },
           asked.cursor && h("a", { href: to(["review"], { ...asked, cursor: "" }) }, "Newest"),
           page.next && h("a", { href: to(["review"], { ...asked, cursor: page.next }) }, "Older"))]

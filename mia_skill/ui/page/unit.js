@@ -14,9 +14,9 @@ export async function unit({ path, session, ask, again }) {
     actions(one, session, again, true),
     section("Workflow", data(one.workflow, "pre", "text"), one.caption && [h("h3", {}, "What the image shows"), data(one.caption, "p")],
       one.plan && h("details", {}, h("summary", {}, "The plan of its run"), data(one.plan, "pre", "text"))),
-    section("Where it comes from", origin(found)),
     section("Lineage", kin(found)),
     section("Uses", used(found)),
+    section("Where it comes from", origin(found)),
     section("Log", log.entries.length ? logTable(log.entries) : h("p", { cls: "quiet" }, "no entry"),
       log.next_cursor && h("p", { cls: "quiet" }, "older entries: ", h("a", { href: to(["audit"], { subject: one.id }) }, "all of them"))),
     one.feedback.length > 0 && section("Feedback", h("ul", { cls: "plainlist" }, one.feedback.map((said) =>
@@ -33,7 +33,7 @@ function origin({ unit, trust }) {
       row("Trust of the whole lineage", badge(trust.replace("_", " "), trust === "own_run" || trust === "user" ? "correct" : "quarantined")),
       row("Judged by", data(came.judged_by)), row("Principal", data(came.principal)),
       row("Steps of its run", unit.steps || "–"),
-      row("Read", came.sources.length ? h("ul", { cls: "plainlist" }, came.sources.map((one) => h("li", {}, data(one, "code")))) : "nothing is noted")),
+      row("Read", came.sources.length ? h("ul", { cls: "chips" }, came.sources.map((one) => h("li", {}, data(one, "code")))) : "nothing is noted")),
     came.trail.length > 0 && h("details", {}, h("summary", {}, `What its run did (${many(came.trail.length, "call")})`),
       h("ol", { cls: "trail" }, came.trail.map((one) => h("li", {}, data(one))))),
   ];

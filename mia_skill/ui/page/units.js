@@ -1,10 +1,9 @@
 // Search and browse.
-import { h, put, to } from "./dom.js";
-import { badge, choice, empty, many, problem, section, unitRow } from "./parts.js";
+import { h, to } from "./dom.js";
+import { choice, empty, many, problem, section, unitRow } from "./parts.js";
 
 const OUTCOMES = [["", "any outcome"], ["correct", "successes"], ["incorrect", "failures"]];
 const STATUSES = [["", "any status"], ["active", "active"], ["quarantined", "quarantined"], ["withheld", "withheld"], ["revoked", "revoked"]];
-const PARTS = [["lexical", "words"], ["shape", "masked meaning"], ["dense", "meaning"], ["value", "value"]];
 
 export async function units({ asked, ask }) {
   const recalling = asked.how === "recall";
@@ -58,8 +57,4 @@ async function recalled(asked, ask) {
     group("Worked before", found.successes), group("Failed before", found.failures)];
 }
 
-function why(hit) {
-  return h("div", { cls: "why" }, h("p", { cls: "data quiet" }, hit.why),
-    hit.parts && h("p", { cls: "meta" }, PARTS.map(([name, word]) => badge(`${word} ${hit.parts[name].toFixed(2)}`)),
-      badge(`floor ${hit.parts.floor.toFixed(2)}`)));
-}
+const why = (hit) => h("div", { cls: "why" }, h("p", { cls: "data quiet" }, hit.why));
