@@ -1,6 +1,6 @@
 """What a question of the page costs in a large bank: processor seconds and bytes, over the page's own door.
 
-python benchmarks/page.py --units 100000
+python -m benchmarks.page --units 100000
 """
 
 import random
