@@ -11,10 +11,11 @@ from pydantic import Field
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import MemoryUnit, Outcome, Status, Value
 from retrieval.chain import Entry
-from retrieval.gate import Arm
+from retrieval.gate import Arm, Lift, Tally, lift
 from retrieval.log import COLUMNS
 from retrieval.rows import UNIT_COLUMNS, masked_rows, unit_of
 from retrieval.tables import Row, Tables
+from retrieval.trials import tally_of
 from retrieval.vectors import Rows
 
 __all__ = ["Census", "CensusRow", "Child", "LogPage", "Sample", "Use", "UseReport", "census", "log_page", "sample"]
@@ -94,6 +95,9 @@ class UseReport(Value):
     children: tuple[Child, ...]
     descendants: int
     """Children in all, also those that are not listed."""
+    tally: Tally = Tally()
+    """Outcomes of both arms, as the gate counts them."""
+    lift: Lift | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,8 @@ def uses_of(rows: Tables, unit_id: str, limit: int) -> UseReport:
         "ORDER BY seq DESC LIMIT :limit",
         given,
     ).fetchall()
+    own = rows.execute("SELECT namespace FROM units WHERE id = ?", (unit_id,)).fetchone()
+    tally = Tally() if own is None else tally_of(rows, "unit", own["namespace"], unit_id)
     (below,) = rows.execute("SELECT count(*) FROM lineage WHERE parent = ?", (unit_id,)).fetchone()
     children = rows.execute(
         "SELECT l.child AS id, u.question, u.outcome, u.status FROM lineage l LEFT JOIN units u ON u.id = l.child "
@@ -169,6 +175,8 @@ def uses_of(rows: Tables, unit_id: str, limit: int) -> UseReport:
         outcomes=outcomes,
         children=tuple(Child.model_validate(dict(row)) for row in children),
         descendants=below,
+        tally=tally,
+        lift=lift(tally),
     )
 
 

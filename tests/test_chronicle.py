@@ -98,6 +98,8 @@ def test_the_uses_of_a_unit_are_the_tasks_that_showed_it_or_left_it_out(bank):
     told = [(use.task, use.shown, use.together, use.won) for use in report.uses]
     assert told == [("b", False, 1, False), ("a", True, 2, True)]
     assert (report.searched, report.outcomes) == (3, 3)
+    assert (report.tally.shown, report.tally.withheld) == (0, 1)
+    assert report.lift is None
     assert len(bank.uses(other.id, limit=2).uses) == 2
 
 

@@ -59,14 +59,26 @@ async def ask(page: httpx.AsyncClient, name: str, expected: int = 200, /, **form
 
 async def test_the_overview_counts_and_shows_the_lift(page, units):
     seen = await ask(page, "overview")
-    counts = {(row["namespace"], row["outcome"], row["status"]): row["units"] for row in seen["census"]}
+    counts = {(row["namespace"], row["outcome"], row["status"]): row["units"] for row in seen["namespaces"]}
     assert counts["default", "correct", "active"] == 2
     assert counts["default", "correct", "quarantined"] == 3
     assert counts["work", "incorrect", "active"] == counts["default", None, "active"] == 1
+    totals = {(row["outcome"], row["status"]): row["units"] for row in seen["census"]}
+    assert totals["correct", "active"] == 2
+    assert sum(totals.values()) == len(units)
     (row,) = [row for row in seen["lift"]["rows"] if row["scope"] == "namespace"]
     assert (row["tally"]["shown"], row["tally"]["withheld"]) == (15, 4)
     assert row["lift"]["low"] <= row["lift"]["value"] <= row["lift"]["high"]
     assert seen["log"]["entries"]
+
+
+async def test_of_many_namespaces_the_largest_are_listed_and_all_are_counted(page, bank):
+    keep(bank, *(remembered(f"Who made thing{n} of maker{n * 3}?", namespace=f"tenant{n % 40}") for n in range(50)))
+    seen = await ask(page, "overview")
+    assert len({row["namespace"] for row in seen["namespaces"]}) == 30
+    assert seen["more_namespaces"] == 10
+    assert {row["units"] for row in seen["namespaces"] if row["namespace"] in ("tenant0", "tenant9")} == {2}
+    assert sum(row["units"] for row in seen["census"]) == 50
 
 
 async def test_an_empty_bank_is_answered_too(page):
@@ -105,7 +117,8 @@ async def test_recall_shows_what_an_agent_would_be_shown_and_counts_nothing(page
 async def test_a_unit_comes_with_lineage_uses_lift_and_log(page, units):
     seen = await ask(page, "unit", id=units["town"].id)
     assert [one["id"] for one in seen["ancestors"]] == [units["mill"].id]
-    assert seen["lift"]["tally"]["shown"] == 15
+    assert (seen["uses"]["tally"]["shown"], seen["uses"]["tally"]["withheld"]) == (15, 0)
+    assert seen["uses"]["lift"] is None
     assert len(seen["uses"]["uses"]) == 19
     assert seen["log"]["entries"][-1]["action"] == "store"
     above = await ask(page, "unit", id=units["mill"].id)

@@ -1,5 +1,6 @@
 """The page's questions about a bank, answered over the `Bank` protocol: bounded, and off the event loop."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,7 @@ from mia_skill.ui.forms import (
 from mia_skill.ui.scatter import flat
 from mia_skill.ui.views import LINE_CHARS, bounded, cut, line_of, view_of
 from retrieval.bank import Bank
+from retrieval.chronicle import CensusRow
 
 __all__ = ["Keeper"]
 
@@ -35,6 +37,9 @@ T = TypeVar("T")
 
 LIFT_UNITS = 40
 """Single units on the chart of lifts, those with the most outcomes."""
+NAMESPACES = 30
+"""On the chart of outcomes, the largest."""
+COUNTS = ("units", "uses", "wins")
 LINEAGE = 60
 """Ancestors and children that one unit's page lists."""
 USES = 50
@@ -86,9 +91,15 @@ class Keeper:
 
     def overview(self, form: OverviewForm) -> object:
         rows = [row for row in self.bank.census().rows if form.namespace in (None, row.namespace)]
+        sizes: Counter[str] = Counter()
+        for row in rows:
+            sizes[row.namespace] += row.units
+        listed = {name for name, _ in sizes.most_common(NAMESPACES)}
         lift = self.bank.lift(() if form.namespace is None else (form.namespace,), units=LIFT_UNITS)
         return {
-            "census": rows,
+            "census": totals(rows),
+            "namespaces": [row for row in rows if row.namespace in listed],
+            "more_namespaces": len(sizes) - len(listed),
             "lift": bounded(lift.model_dump(mode="json"), LINE_CHARS),
             "log": bounded(self.bank.log(limit=8).model_dump(mode="json"), LINE_CHARS),
         }
@@ -112,15 +123,12 @@ class Keeper:
         unit = self.bank.get(form.id)
         trace = self.bank.trace(form.id)
         uses = self.bank.uses(form.id, limit=USES)
-        tallies = self.bank.lift((unit.namespace,), units=LIFT_UNITS)
-        own = next((row for row in tallies.rows if (row.scope, row.key) == ("unit", unit.id)), None)
         return {
             "unit": bounded(unit.model_dump(mode="json")),
             "trust": trace.trust,
             "ancestors": [bounded(one.model_dump(mode="json"), LINE_CHARS) for one in trace.units[1 : LINEAGE + 1]],
             "more_ancestors": max(0, len(trace.units) - 1 - LINEAGE),
             "uses": bounded(uses.model_dump(mode="json"), LINE_CHARS),
-            "lift": own,
             "log": bounded(self.bank.log(subject=form.id, limit=USES).model_dump(mode="json"), LINE_CHARS),
         }
 
@@ -181,6 +189,16 @@ class Keeper:
         if self.read_only:
             raise Refusal(403, "this page was started to look only: run `mia ui` without --read-only (and with "
                                "server.read_only unset) to change the bank")  # fmt: skip
+
+
+def totals(rows: Sequence[CensusRow]) -> list[CensusRow]:
+    """All namespaces together."""
+    sums: dict[tuple[object, object], CensusRow] = {}
+    for row in rows:
+        known = sums.get((row.outcome, row.status))
+        more = {} if known is None else {name: getattr(known, name) + getattr(row, name) for name in COUNTS}
+        sums[row.outcome, row.status] = row.model_copy(update={"namespace": "", **more})
+    return list(sums.values())
 
 
 async def _away(handle: Callable[[T], object], form: T) -> object:

@@ -1,6 +1,6 @@
 """The pictures of `docs/ui.md`, of the seeded world: `make test-browser` once, then
 
-    .venv/bin/python tests/browser/pictures.py docs/images
+    PYTHONPATH=tests .venv/bin/python -m browser.pictures docs/images
 
 A rule-based agent answers 120 questions, its runs are the memories. Outcomes with and without memory, and memories from
 the web, are drawn from a seed on top, so that every part of the page has something to show.
@@ -13,12 +13,10 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-sys.path[:0] = [str(Path(__file__).parents[1])]
+from playwright.sync_api import Page, sync_playwright
 
 from browser.conftest import MIA, serving
 from browser.prepare import FLAGS, found
-from playwright.sync_api import Page, sync_playwright
-
 from mia_skill.app import open_bank
 from mia_skill.core.config import MiaConfig
 from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance
@@ -33,11 +31,11 @@ SHOTS = (
     ("quarantine", "review", "light"),
     ("evaluation", "run/world", "dark"),
 )
-FROM_THE_WEB = (
-    ("Which shipyard built the Grey Heron?", "1. search the ship's name and shipyard\n2. read the page that calls it its yard"),
-    ("Who wrote the anthem of the harbour town?", "1. search the town and anthem\n2. trust the first page that answers"),
-    ("In which year was the old observatory opened?", "1. search the observatory\n2. take the year beside the word opened"),
-)  # fmt: skip
+FROM_THE_WEB = {
+    "Which shipyard built the Grey Heron?": "1. search the ship and shipyard\n2. read the page that names its yard",
+    "Who wrote the anthem of the harbour town?": "1. search the town and anthem\n2. trust the first page that answers",
+    "In which year was the old observatory opened?": "1. search the observatory\n2. take the year beside opened",
+}
 
 
 def seeded(home: Path, runs: Path) -> dict[str, str]:
@@ -59,7 +57,7 @@ def dressed(bank: Bank) -> dict[str, str]:
     web = [
         MemoryUnit(question=question, workflow=workflow, outcome=Outcome.CORRECT,
                    provenance=Provenance(origins=(Origin.WEB,), sources=("https://pages.example/ports",)))
-        for question, workflow in FROM_THE_WEB
+        for question, workflow in FROM_THE_WEB.items()
     ]  # fmt: skip
     own = [unit.model_copy(update={"id": f"{unit.id}w", "namespace": "work"}) for unit in units[:24]]
     bank.consolidate(Consolidation(units=(*web, *own), merge=False))

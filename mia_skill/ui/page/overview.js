@@ -9,7 +9,7 @@ const kindOf = (row) => (row.status === "active" ? row.outcome || "pending" : ro
 const sum = (rows, what = "units") => rows.reduce((all, row) => all + row[what], 0);
 
 export async function overview({ session, ask }) {
-  const { census, lift, log } = await ask("overview");
+  const { census, namespaces, more_namespaces: more, lift, log } = await ask("overview");
   const units = sum(census);
   if (!units) {
     return [h("h1", {}, "Overview"), empty("This memory is empty.",
@@ -27,14 +27,14 @@ export async function overview({ session, ask }) {
         tile(word, of(kind), kind, kind === "pending" ? undefined
           : kind === "quarantined" ? to(["review"]) : to(["units"], links[kind] || { status: kind }))),
       tile(uses ? `right of ${many(uses, "use")}` : "uses", uses ? percent(sum(census, "wins") / uses) : 0, "uses")),
-    section("Outcomes by namespace", outcomes(census)),
+    section("Outcomes by namespace", outcomes(namespaces, more)),
     section("Does memory help?", liftBody(lift, session)),
     section("Latest changes", log.entries.length ? logTable(log.entries) : h("p", { cls: "quiet" }, "nothing yet"),
       h("p", {}, h("a", { href: to(["audit"]) }, "The whole log"))),
   ];
 }
 
-function outcomes(census) {
+function outcomes(census, more) {
   const names = [...new Set(census.map((row) => row.namespace))];
   const rows = names.map((namespace) => {
     const own = census.filter((row) => row.namespace === namespace);
@@ -45,8 +45,7 @@ function outcomes(census) {
     };
   });
   const seen = KINDS.filter(([kind]) => census.some((row) => kindOf(row) === kind));
-  return [legend(seen), stacked(rows.slice(0, 30), "units by outcome"),
-    rows.length > 30 && h("p", { cls: "quiet" }, `and ${rows.length - 30} more namespaces`)];
+  return [legend(seen), stacked(rows, "units by outcome"), more > 0 && h("p", { cls: "quiet" }, `and ${many(more, "smaller namespace")}`)];
 }
 
 function liftBody(lift, session) {

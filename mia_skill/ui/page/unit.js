@@ -57,12 +57,12 @@ function kin({ unit, ancestors, more_ancestors: more, uses }) {
   ];
 }
 
-function used({ unit, uses, lift }) {
+function used({ unit, uses }) {
   const credits = many(unit.uses, "credited use");
   const note = uses.searched < uses.outcomes ? ` Searched were the newest ${uses.searched.toLocaleString("en")} of ${uses.outcomes.toLocaleString("en")} outcomes.` : "";
   return [
     h("p", { cls: "quiet" }, `${credits}, ${unit.wins} right. `, "A row is a task whose outcome tells of it: it was shown, or left out by chance.", note),
-    lift && forest([lift]),
+    uses.tally.shown + uses.tally.withheld > 0 && forest([{ scope: "this", key: "Lift", tally: uses.tally, lift: uses.lift, withheld_now: unit.status === "withheld" }]),
     uses.uses.length
       ? table(["when", "task", "this memory was", "memories shown", "ended", "judged by"], uses.uses.map((use) => [
         when(use.at), h("span", { cls: "id" }, short(use.task)), badge(use.shown ? "shown" : "left out", use.shown ? "" : "withheld"),
