@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from ui_world import HOSTILE, filled, keep, remembered
+from ui_world import HOSTILE, TOKEN, ask, client_of, filled, keep, remembered
 
 from mia_skill.core.config import MiaConfig, ServerConfig
 from mia_skill.core.errors import InputError
@@ -16,8 +16,6 @@ from mia_skill.ui.door import Door
 from mia_skill.ui.serve import build_page
 from retrieval.bank import Bank
 from retrieval.embed import HashEmbedder
-
-TOKEN = "t0ken-of-the-tests"
 
 
 @pytest.fixture
@@ -37,21 +35,10 @@ def door(bank: Bank, tmp_path: Path) -> Door:
     return build_page(bank, MiaConfig(home=tmp_path), token=TOKEN)
 
 
-def client_of(door: Door, **headers: str) -> httpx.AsyncClient:
-    known = {"authorization": f"Bearer {TOKEN}"} | headers
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app=door), base_url="http://127.0.0.1:8757", headers=known)
-
-
 @pytest.fixture
 async def page(door: Door) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(door) as client:
         yield client
-
-
-async def ask(page: httpx.AsyncClient, name: str, expected: int = 200, /, **form: Any) -> Any:
-    answer = await page.post(f"/api/{name}", json=form)
-    assert answer.status_code == expected, answer.text
-    return answer.json()
 
 
 # -- what it answers ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import httpx
 from click.testing import CliRunner
-from ui_world import filled
+from ui_world import TOKEN, ask, client_of, filled
 
 from mia_skill.cli import main
 from mia_skill.core.config import MiaConfig
@@ -86,16 +86,13 @@ def test_a_bank_that_another_process_locks_can_be_looked_at_and_a_change_says_wh
     web = filled(bank)["web"]
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    door = build_page(bank, MiaConfig(home=tmp_path), token="t" * 20)
+    door = build_page(bank, MiaConfig(home=tmp_path), token=TOKEN)
 
     async def asked() -> None:
-        headers = {"authorization": "Bearer " + "t" * 20}
-        transport = httpx.ASGITransport(app=door)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as page:
-            assert (await page.post("/api/unit", json={"id": web.id})).status_code == 200
-            answer = await page.post("/api/promote", json={"id": web.id, "confirm": "promote"})
-            assert answer.status_code == 503
-            assert "another process holds the write lock" in answer.json()["error"]
+        async with client_of(door) as page:
+            await ask(page, "unit", id=web.id)
+            told = await ask(page, "promote", 503, id=web.id, confirm="promote")
+            assert "another process holds the write lock" in told["error"]
 
     anyio.run(asked)
     other.close()

@@ -8,7 +8,7 @@ import httpx
 import orjson
 import pytest
 from evaluation_world import small_evaluation
-from ui_world import HOSTILE
+from ui_world import HOSTILE, TOKEN, ask, client_of
 
 from mia_skill.core.config import MiaConfig
 from mia_skill.core.types import Passage, Question, Step, Trajectory
@@ -22,8 +22,6 @@ from mia_skill.ui.door import Door
 from mia_skill.ui.serve import build_page
 from retrieval.embed import HashEmbedder
 from retrieval.sqlite_bank import SqliteBank
-
-TOKEN = "t0ken-of-the-tests"
 
 
 def row(position: int, task: str = "", **fields: Any) -> Row:
@@ -55,17 +53,8 @@ def door(folder: Path, tmp_path: Path) -> Iterator[Door]:
 
 @pytest.fixture
 async def page(door: Door) -> AsyncIterator[httpx.AsyncClient]:
-    known = {"authorization": f"Bearer {TOKEN}"}
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=door), base_url="http://127.0.0.1:8757", headers=known
-    ) as client:
+    async with client_of(door) as client:
         yield client
-
-
-async def ask(page: httpx.AsyncClient, name: str, expected: int = 200, /, **form: Any) -> Any:
-    answer = await page.post(f"/api/{name}", json=form)
-    assert answer.status_code == expected, answer.text
-    return answer.json()
 
 
 async def test_a_whole_evaluation_is_listed_summed_up_and_reported(page, folder):
@@ -185,9 +174,7 @@ async def test_runs_of_one_name_in_two_folders_keep_apart(tmp_path):
     written(tmp_path / "b" / "world" / "trace.none.0.jsonl", row(0), row(1))
     bank = SqliteBank.open(tmp_path / "bank.sqlite3", HashEmbedder())
     both = build_page(bank, MiaConfig(home=tmp_path), token=TOKEN, traces=(tmp_path / "a", tmp_path / "b"))
-    headers = {"authorization": f"Bearer {TOKEN}"}
-    transport = httpx.ASGITransport(app=both)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as page:
+    async with client_of(both) as page:
         assert [one["run"] for one in (await ask(page, "runs"))["runs"]] == ["world", "world (2)"]
         assert (await ask(page, "episodes", run="world (2)", trace="trace.none.0.jsonl"))["total"] == 2
     bank.close()

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import httpx
+
 from mia_skill.core.types import Feedback, MemoryUnit, Origin, Outcome, Provenance
+from mia_skill.ui.door import Door
 from retrieval.bank import Bank, Consolidation
 from retrieval.gate import Arm, Draw, Trial
 
+TOKEN = "t0ken-of-the-tests"
 HOSTILE = (
     "<script>window.hacked=1</script>",
     "<img src=x onerror=window.hacked=2>",
@@ -78,3 +82,16 @@ def filled(bank: Bank) -> dict[str, MemoryUnit]:
     judged(bank, (mill, town), (), [True] * 12 + [False] * 3)
     judged(bank, (), (mill, town), [True, False, False, False])
     return {"mill": mill, "town": town, "lost": lost, "open": open_, "web": web, "child": child, "bad": bad}
+
+
+def client_of(door: Door, **headers: Any) -> httpx.AsyncClient:
+    """A client of the page that has its token, unless other headers say otherwise."""
+    known = {"authorization": f"Bearer {TOKEN}"} | headers
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=door), base_url="http://127.0.0.1:8757", headers=known)
+
+
+async def ask(page: httpx.AsyncClient, name: str, expected: int = 200, /, **form: Any) -> Any:
+    """The page's answer to a question."""
+    answer = await page.post(f"/api/{name}", json=form)
+    assert answer.status_code == expected, answer.text
+    return answer.json()

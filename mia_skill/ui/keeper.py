@@ -1,12 +1,8 @@
 """The page's questions about a bank, answered over the `Bank` protocol: bounded, and off the event loop."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
-
-import anyio.to_thread
 
 from mia_skill import __version__
 from mia_skill.agents.manager import query_of
@@ -26,14 +22,13 @@ from mia_skill.ui.forms import (
     UnitForm,
     UnitsForm,
 )
+from mia_skill.ui.questions import posts
 from mia_skill.ui.scatter import flat
 from mia_skill.ui.views import LINE_CHARS, bounded, cut, line_of, view_of
 from retrieval.bank import Bank
 from retrieval.chronicle import CensusRow
 
 __all__ = ["Keeper"]
-
-T = TypeVar("T")
 
 LIFT_UNITS = 40
 """Single units on the chart of lifts, those with the most outcomes."""
@@ -57,24 +52,22 @@ class Keeper:
 
     def routes(self) -> Sequence[Route]:
         """What the page can ask."""
-        table: tuple[tuple[str, Callable[..., object], type, str], ...] = (
-            ("session", self.session, Nothing, "what is served, and what may be changed"),
-            ("overview", self.overview, OverviewForm, "counts, lift, the newest entries of the log"),
-            ("units", self.units, UnitsForm, "a page of units"),
-            ("recall", self.recall, RecallForm, "what an agent would be shown for a question"),
-            ("unit", self.unit, UnitForm, "one unit with its lineage, its uses and its log"),
-            ("log", self.log, LogForm, "a page of the log"),
-            ("map", self.map, MapForm, "units in a plane"),
-            ("audit", self.audit, Nothing, "what a person should look at"),
-            ("verify", self.verify, Nothing, "the log's chain, and every unit against it"),
-            ("health", self.health, Nothing, "the state of the bank"),
-            ("promote", self.promote, PromoteForm, "let a unit direct"),
-            ("forget", self.forget, ForgetForm, "delete units for good"),
+        return posts(
+            (
+                ("session", self.session, Nothing, "what is served, and what may be changed"),
+                ("overview", self.overview, OverviewForm, "counts, lift, the newest entries of the log"),
+                ("units", self.units, UnitsForm, "a page of units"),
+                ("recall", self.recall, RecallForm, "what an agent would be shown for a question"),
+                ("unit", self.unit, UnitForm, "one unit with its lineage, its uses and its log"),
+                ("log", self.log, LogForm, "a page of the log"),
+                ("map", self.map, MapForm, "units in a plane"),
+                ("audit", self.audit, Nothing, "what a person should look at"),
+                ("verify", self.verify, Nothing, "the log's chain, and every unit against it"),
+                ("health", self.health, Nothing, "the state of the bank"),
+                ("promote", self.promote, PromoteForm, "let a unit direct"),
+                ("forget", self.forget, ForgetForm, "delete units for good"),
+            )
         )
-        return [
-            Route("POST", f"/api/{name}", partial(_away, handle), form=form, about=about)
-            for name, handle, form, about in table
-        ]
 
     # -- looking ------------------------------------------------------------------------------------------------
 
@@ -199,8 +192,3 @@ def totals(rows: Sequence[CensusRow]) -> list[CensusRow]:
         more = {} if known is None else {name: getattr(known, name) + getattr(row, name) for name in COUNTS}
         sums[row.outcome, row.status] = row.model_copy(update={"namespace": "", **more})
     return list(sums.values())
-
-
-async def _away(handle: Callable[[T], object], form: T) -> object:
-    """The bank is synchronous: another thread waits for it."""
-    return await anyio.to_thread.run_sync(handle, form)

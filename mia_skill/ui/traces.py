@@ -4,13 +4,11 @@ A run is named by the page; its folder comes from the command line alone. A trac
 places of its lines, so that a long one is not held in memory.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from threading import Lock
 
-import anyio.to_thread
 from pydantic import AliasPath, BaseModel, Field, ValidationError
 
 from mia_skill.core.errors import InputError
@@ -21,6 +19,7 @@ from mia_skill.evaluation.report import as_html
 from mia_skill.evaluation.summary import summarise
 from mia_skill.evaluation.trace import Row
 from mia_skill.ui.forms import EpisodeForm, EpisodesForm, Nothing, RunForm
+from mia_skill.ui.questions import posts
 from mia_skill.ui.views import LINE_CHARS, bounded, cut
 
 __all__ = ["Episode", "Gallery", "Index"]
@@ -82,16 +81,14 @@ class Gallery:
 
     def routes(self) -> Sequence[Route]:
         """What the page can ask."""
-        table: tuple[tuple[str, Callable[..., object], type, str], ...] = (
-            ("runs", self.listed, Nothing, "the evaluations"),
-            ("run", self.run, RunForm, "one evaluation: set-up, figures, traces"),
-            ("episodes", self.episodes, EpisodesForm, "a page of episodes"),
-            ("episode", self.episode, EpisodeForm, "one episode in full"),
+        return posts(
+            (
+                ("runs", self.listed, Nothing, "the evaluations"),
+                ("run", self.run, RunForm, "one evaluation: set-up, figures, traces"),
+                ("episodes", self.episodes, EpisodesForm, "a page of episodes"),
+                ("episode", self.episode, EpisodeForm, "one episode in full"),
+            )
         )
-        return [
-            Route("POST", f"/api/{name}", partial(anyio.to_thread.run_sync, handle), form=form, about=about)
-            for name, handle, form, about in table
-        ]
 
     def listed(self, _: Nothing) -> object:
         """Names of the runs, and how many traces each has."""
