@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 
 from mia_skill.agents.manager import Manager, Run
-from mia_skill.core.errors import InputError, JudgeError, ModelError, PlanError
+from mia_skill.core.errors import InputError, JudgeError, ModelError, PlanError, ToolOutage
 from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.types import Outcome, Plan, Question, Trajectory, Value
 from mia_skill.core.verdict import Case, Verdict
@@ -146,7 +146,7 @@ class TestTime:
         )
 
     async def _open(self, question: Question) -> Sitting | None:
-        """Recall, plan, pick and carry out the pick; None when a model failed: no sample."""
+        """Recall, plan, pick and carry out the pick; None when a model or a tool failed: no sample."""
         await self.listener(Event(stage="plan", message=question.text))
         query = self.query(question)
         recall = await self.manager.recall(query)
@@ -158,7 +158,7 @@ class TestTime:
                 raise PlanError(f"plan {picked} of {len(plans)} was picked", raw=str(picked))
             attempts: list[Attempt | None] = [None] * len(plans)
             attempts[picked] = await self.student.attempt(question, plans[picked])
-        except (ModelError, PlanError):
+        except (ModelError, PlanError, ToolOutage):
             return None
         return Sitting(question, recall, plans, picked, attempts)
 
@@ -179,12 +179,12 @@ class TestTime:
         return told
 
     async def _carry_out(self, sitting: Sitting) -> None:
-        """All other plans too; one whose model fails is no sample."""
+        """All other plans too; one whose model or tool fails is no sample."""
         for index, plan in enumerate(sitting.plans):
             if sitting.attempts[index] is None:
                 try:
                     sitting.attempts[index] = await self.student.attempt(sitting.question, plan)
-                except (ModelError, PlanError):
+                except (ModelError, PlanError, ToolOutage):
                     continue
 
     async def _judge(self, sitting: Sitting) -> None:

@@ -8,7 +8,7 @@ from mia_skill.agents.planner import ask
 from mia_skill.agents.tools import AgentTool, usage
 from mia_skill.core.budget import Meter, stop_reason
 from mia_skill.core.chat import ChatModel, Message
-from mia_skill.core.errors import BudgetExceeded, MiaError, ToolCallError
+from mia_skill.core.errors import BudgetExceeded, CorpusError, MiaError, SearchError, ToolCallError, ToolOutage
 from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.prompts import load_prompt
 from mia_skill.core.toolformat import ToolCall, Turn, parse_turn, render_result
@@ -52,6 +52,7 @@ class Executor:
 
         Raises:
             ModelError: the endpoint failed; there is no trajectory.
+            ToolOutage: a tool is down; there is no trajectory either.
         """
         messages = [Message(role="user", content=self.prompt(question, plan, before))]
         steps: list[Step] = []
@@ -95,7 +96,12 @@ class Executor:
         return f"{text}\nAn earlier plan found this:\n{render_result(found)}"
 
     async def call(self, call: ToolCall, thought: str, plan_index: int) -> Step:
-        """One tool call as a step. A failed call is a step with an error, never an empty result."""
+        """One tool call as a step. A call that cannot be made as asked (no such tool, a page that is not there, a
+        second image search) is a step with an error, never an empty result.
+
+        Raises:
+            ToolOutage: the tool itself is down, which says nothing about the plan or the model.
+        """
         tool = next((one for one in self.tools if one.name == call.name), None)
         query = tool.query(call.arguments) if tool else str(call.arguments.get("query", ""))
         made = Step(thought=thought, tool=call.name, query=query, plan_index=plan_index)
@@ -105,8 +111,15 @@ class Executor:
         try:
             found = await (tool.call(call.arguments) if tool else self.finder.search(query, self.k))
         except MiaError as failure:
+            if outage(failure):
+                raise ToolOutage(f"{call.name} is down: {failure}") from failure
             return made.model_copy(update={"error": clean_text(str(failure))})
         return made.model_copy(update={"passages": found})
+
+
+def outage(failure: MiaError) -> bool:
+    """Is it the tool that failed, and not the call? A query that the engine refuses is the model's doing."""
+    return isinstance(failure, CorpusError) or (isinstance(failure, SearchError) and failure.kind != "bad_request")
 
 
 def read(text: str) -> Turn | None:

@@ -16,6 +16,7 @@ MiaError
 ├── VisitError             a page could not be had or read
 │   ├── AddressRefused          the address is not a public one, or cannot be checked (SSRF protection)
 │   └── RobotsRefused           the site asks robots to stay away
+├── ToolOutage             a tool of the agent is down. Never a step of a run: the run is no sample
 ├── UsedUpError            a tool that may be used once per episode was asked again
 ├── ToolCallError          a model's tool call cannot be parsed
 ├── BankError              the memory bank cannot do what was asked
@@ -59,6 +60,7 @@ __all__ = [
     "RobotsRefused",
     "SearchError",
     "ToolCallError",
+    "ToolOutage",
     "UnknownIdError",
     "UsedUpError",
     "VisitError",
@@ -164,6 +166,11 @@ class AddressRefused(VisitError):
 
 class RobotsRefused(VisitError):
     """The site's robots.txt asks robots to stay away, or cannot be read."""
+
+
+class ToolOutage(MiaError):
+    """A tool of the agent is down: what it would have brought is not known. The run ends and is no sample: nothing of
+    it is judged, remembered or trained on."""
 
 
 class UsedUpError(MiaError):
