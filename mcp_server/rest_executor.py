@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from mcp_server.rest_forms import Chat, Taken, chat_of, steps_of_chat
-from mia_skill.agents.executor import Executor, shown
 from mia_skill.agents.mia import Mia
 from mia_skill.agents.planner import replan_messages
+from mia_skill.agents.talk import shown
 from mia_skill.core.budget import Meter
 from mia_skill.core.errors import ConfigError
 from mia_skill.core.json_service import JsonService, Route
@@ -50,7 +50,7 @@ class ExecutorDesk:
             raise ConfigError("carrying a plan out needs a model: set models.default.base_url and models.default.model")
         config = self.mia.config
         question = Question(text=given.question)
-        executor = Executor(self.mia.models["executor"], self.mia.sources.pick("auto"), config.search.k)
+        executor = self.mia.executor()
         lines = Plan(steps=tuple(line for line in plan.splitlines() if line.strip()) or (plan,))
         run = await executor.run(question, lines, Meter(config.budget), before=before, plan_index=int(bool(before)))
         steps = before + run.steps

@@ -332,11 +332,10 @@ class Mia:
                 "models.default.model (MIA_MODELS__DEFAULT__BASE_URL, MIA_MODELS__DEFAULT__MODEL)"
             )
         question, spent = await self.captioned(question, image)
-        finder, tools = self.sources.pick("auto"), self.tools_for(question, image)
         crew = Crew(
             manager=self.manager,
             planner=Planner(self.models["planner"]),
-            executor=Executor(self.models["executor"], finder, self.config.search.k, tools),
+            executor=self.executor(self.tools_for(question, image)),
             judge=self._verdict,
         )
         query = self.query(question, namespace=namespace)
@@ -356,6 +355,24 @@ class Mia:
         if caption is None and image.picture is not None:
             caption, usage = await self.manager.caption(image.picture)
         return question.model_copy(update={"caption": caption, "modality": Modality.IMAGE}), usage
+
+    def executor(self, tools: tuple[AgentTool, ...] = (), notes: str = "") -> Executor:
+        """The Executor of one episode, as configured.
+
+        Raises:
+            ConfigError, InputError: it has no model, or nothing to search.
+        """
+        endpoint = self.config.models.of("executor")
+        if "executor" not in self.models:
+            raise ConfigError("no model for the executor: set models.default.base_url and models.default.model")
+        return Executor(
+            model=self.models["executor"],
+            finder=self.sources.pick("auto"),
+            k=self.config.search.k,
+            tools=tools,
+            notes=notes,
+            room=endpoint.room if endpoint else None,
+        )
 
     def tools_for(self, question: Question, image: "ImageQuery | None") -> tuple[AgentTool, ...]:
         """What the Executor of one episode may call besides `search`."""

@@ -7,6 +7,7 @@ MiaError
 ├── ModelError             a chat endpoint gave nothing usable
 │   ├── ModelUnreachableError   no connection, or a time-out
 │   ├── ModelStatusError        an HTTP status that retrying did not cure
+│   │   └── ContextOverflow         the conversation is longer than the model can read
 │   └── ModelReplyError         it answered, but not with what was asked for
 ├── PlanError              the Planner's reply is no plan. Never means "an empty plan"
 ├── JudgeError             no verdict could be had. Never means "wrong"
@@ -42,6 +43,7 @@ __all__ = [
     "BankUnwritableError",
     "BudgetExceeded",
     "ConfigError",
+    "ContextOverflow",
     "CorpusError",
     "CorpusMismatchError",
     "EmbedderMismatchError",
@@ -98,6 +100,10 @@ class ModelStatusError(ModelError):
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class ContextOverflow(ModelStatusError):
+    """The conversation, with the room for a reply, is longer than the model can read."""
 
 
 class ModelReplyError(ModelError):
