@@ -81,7 +81,7 @@ class EndpointConfig(Section):
     """The server honours `response_format: json_schema`; false asks in words only."""
     tool_calls: Literal["auto", "text"] = "auto"
     """"auto" offers the Executor's tools to the server too, until it refuses; "text" never does: as in training."""
-    context: int | None = Field(default=None, ge=512)
+    context: int | None = Field(default=None, ge=64)
     """Tokens of prompt and reply that the model can hold; longer runs are told shorter. Unset: once it is refused."""
 
     @property
