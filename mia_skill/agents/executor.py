@@ -139,10 +139,12 @@ class Executor:
             except ToolOutage as failure:
                 made[number] = failure
 
+        began = meter.clock()
         async with anyio.create_task_group() as group:
             for number, (_, call) in enumerate(asked):
                 group.start_soon(one, number, call)
         meter.charge(Usage(searches=len(asked)))
+        meter.tool_seconds += meter.clock() - began
         if down := next((step for step in made if isinstance(step, ToolOutage)), None):
             raise down
         steps = [(place, step) for (place, _), step in zip(asked, made, strict=True) if isinstance(step, Step)]

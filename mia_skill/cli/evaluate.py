@@ -33,6 +33,7 @@ def evaluate() -> None:
 @click.option("--seeds", default="0", show_default=True, help="One shuffled order each, with commas between.")
 @click.option("--in-order", is_flag=True, help="The file's order for every seed.")
 @click.option("--concurrency", default=1, show_default=True, type=click.IntRange(1, 4096), help="Episodes of a wave.")
+@click.option("--together", default=1, show_default=True, type=click.IntRange(1, 256), help="Methods at a time.")
 @click.option("--frozen-after", type=click.IntRange(0), help="Learn from this many questions only.")
 @click.option("--agent", type=click.Choice(["auto", "models", "rules"]), default="auto", show_default=True)
 @click.option("--endpoint", "endpoints", multiple=True, help="Base url of one more endpoint of the same model.")

@@ -35,6 +35,8 @@ class Meter:
     clock: Callable[[], float] = time.monotonic
     usage: Usage = field(default_factory=Usage)
     steps: int = 0
+    tool_seconds: float = 0.0
+    """Spent waiting for tools, where whoever calls them says so."""
     started: float = field(init=False)
 
     def __post_init__(self) -> None:

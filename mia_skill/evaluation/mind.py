@@ -106,6 +106,8 @@ class ModelMind:
             first_answer=first.answer,
             replanned=changed,
             usage=meter.usage.model_copy(update={"seconds": meter.clock() - meter.started}),
+            model_seconds=meter.usage.seconds,
+            tool_seconds=meter.tool_seconds,
             prompts=prompt_digests(),
         )
 

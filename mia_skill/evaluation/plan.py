@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import anyio
 import orjson
 from pydantic import Field, JsonValue, ValidationError
 
 from mia_skill.core.chat import ChatModel
-from mia_skill.core.config import BudgetConfig, MemoryConfig
-from mia_skill.core.errors import InputError
+from mia_skill.core.config import BudgetConfig, MemoryConfig, PriceConfig
+from mia_skill.core.errors import InputError, MiaError
 from mia_skill.core.prompts import prompt_digests
 from mia_skill.core.types import Value
 from mia_skill.evaluation.advice import Done
@@ -20,21 +21,9 @@ from mia_skill.evaluation.task import Fault, Task, TaskSet
 from mia_skill.evaluation.trace import Journal, TraceUnwritable
 from retrieval.embed import Embedder
 
-__all__ = ["Evaluation", "Prices", "Setup", "open_setup", "read_setup", "trace_path"]
+__all__ = ["Evaluation", "Setup", "open_setup", "read_setup", "trace_path"]
 
 HEAD = "run.json"
-
-
-class Prices(Value):
-    """What things cost, in one currency."""
-
-    prompt: float = Field(default=0.0, ge=0)
-    """Per million tokens."""
-    completion: float = Field(default=0.0, ge=0)
-    """Per million tokens."""
-    search: float = Field(default=0.0, ge=0)
-    """Per search."""
-    currency: str = "USD"
 
 
 class Setup(Value):
@@ -57,7 +46,7 @@ class Setup(Value):
     """Digest of what was searched."""
     embedder: str
     limits: BudgetConfig
-    prices: Prices = Prices()
+    prices: PriceConfig = PriceConfig()
     prompts: dict[str, str] = Field(default_factory=prompt_digests)
     note: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -154,8 +143,26 @@ class Evaluation:
             journal.close()
             made.close()
 
-    async def run(self, methods: tuple[str, ...], seeds: tuple[int, ...]) -> None:
-        """All of them, one after the other."""
-        for seed in seeds:
-            for method in methods:
-                await self.run_one(method, seed)
+    async def run(self, methods: tuple[str, ...], seeds: tuple[int, ...], *, together: int = 1) -> None:
+        """All of them, `together` at a time: each has a memory of its own, so none notices the others.
+
+        Raises:
+            EndpointGone, TraceUnwritable: one broke off, and the others with it; all can be taken up later.
+        """
+        failed: list[MiaError] = []
+        places = anyio.Semaphore(together)
+
+        async def part(method: str, seed: int) -> None:
+            async with places:
+                try:
+                    await self.run_one(method, seed)
+                except MiaError as error:
+                    failed.append(error)
+                    group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for seed in seeds:
+                for method in methods:
+                    group.start_soon(part, method, seed)
+        if failed:
+            raise failed[0]

@@ -1,5 +1,6 @@
 """Runs one method over one stream: answer first, learn after; and takes up again where a run was broken off."""
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,10 @@ class Progress(Value):
     total: int
     right: int
     no_sample: int
+    answering_s: float = 0.0
+    """Wall time of this run so far, in waves of answers; what was read from the journal took none."""
+    learning_s: float = 0.0
+    """Wall time of this run so far, between the waves."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,9 @@ class Runner:
     protocol: Protocol = field(default_factory=Protocol)
     watch: Watch = lambda _progress: None
     retold: Callable[[str, Done], Done] | None = None
+    clock: Callable[[], float] = time.monotonic
+    answering_s: float = 0.0
+    learning_s: float = 0.0
 
     async def run(self, tasks: Sequence[Task], past: Past) -> None:
         """All tasks that have no sample yet, in waves. What is in the journal is not asked again, only learnt again.
@@ -96,14 +104,18 @@ class Runner:
         for start in range(0, len(tasks), size):
             wave = tasks[start : start + size]
             missing = [(start + place, one) for place, one in enumerate(wave) if not sampled(rows.get(one.id))]
+            began = self.clock()
             fresh = await self.answer(missing)
+            self.answering_s += self.clock() - began
             rows |= {row.task: row for row in fresh}
-            self.tell(rows, len(tasks))
             if fresh and all(row.error.startswith("ModelUnreachableError") for row in fresh):
+                self.tell(rows, len(tasks))
                 kept = f"{len(rows)} rows are kept: run the same command again to go on"
                 raise EndpointGone(f"{self.method.name}: {fresh[0].error}; {kept}")
-            for place, task in enumerate(wave):
-                await self.learn(start + place, rows[task.id], past)
+            began = self.clock()
+            await self.learn([(start + place, rows[task.id]) for place, task in enumerate(wave)], past)
+            self.learning_s += self.clock() - began
+            self.tell(rows, len(tasks))
 
     async def answer(self, wave: Sequence[tuple[int, Task]]) -> list[Row]:
         """The episodes of a wave, each in the journal as soon as it ended."""
@@ -155,17 +167,28 @@ class Runner:
             }
         )
 
-    async def learn(self, position: int, row: Row, past: Past) -> None:
-        """What the row teaches: read from the journal, or found out now and written there before it is used."""
+    async def learn(self, wave: Sequence[tuple[int, Row]], past: Past) -> None:
+        """What the rows of a wave teach, applied in their order: read from the journal, or found out now and written
+        there before it is used."""
         frozen = self.protocol.frozen_after
-        if row.attempt is None or (frozen is not None and position >= frozen):
-            return
-        lesson = past.lessons.get(row.task)
-        if lesson is None:
+        rows = [row for place, row in wave if row.attempt is not None and (frozen is None or place < frozen)]
+        lessons = dict(past.lessons)
+        if self.method.independent:
+            missing = [row for row in rows if row.task not in lessons]
+            async with anyio.create_task_group() as group:
+                for row in missing:
+                    group.start_soon(self.find_out, row, lessons)
+        for row in rows:
+            await self.find_out(row, lessons)
+            if change := lessons[row.task].change:
+                self.method.apply(change)
+
+    async def find_out(self, row: Row, lessons: dict[str, Lesson]) -> None:
+        """The row's lesson, unless it is known."""
+        if row.attempt is not None and row.task not in lessons:
             lesson = await self.lesson(row, row.attempt)
             self.journal.write(lesson)
-        if lesson.change:
-            self.method.apply(lesson.change)
+            lessons[row.task] = lesson
 
     async def lesson(self, row: Row, attempt: Attempt) -> Lesson:
         """A method that cannot learn from a row says so in the journal, and goes on unchanged."""
@@ -194,6 +217,8 @@ class Runner:
                 total=total,
                 right=sum(row.right is True for row in known),
                 no_sample=sum(row.status == "no_sample" for row in known),
+                answering_s=self.answering_s,
+                learning_s=self.learning_s,
             )
         )
 
