@@ -43,6 +43,9 @@ def evaluate() -> None:
 )
 @click.option("--world-size", default=300, show_default=True, type=click.IntRange(20, 100_000))
 @click.option("--world-seed", default=7, show_default=True)
+@click.option(
+    "--recur", default=8, show_default=True, type=click.IntRange(1), help="How often a shape of a world comes back."
+)
 @click.option("--harm", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Share of lessons spoiled.")
 @click.option("--ray", is_flag=True, help="Spread methods and seeds over a Ray cluster.")
 @click.pass_obj

@@ -60,6 +60,7 @@ class Order(Value):
     price: tuple[float, float, float] = (0.0, 0.0, 0.0)
     world_size: int = 300
     world_seed: int = 7
+    recur: int = 8
     harm: float = 0.0
     ray: bool = False
 
@@ -173,7 +174,7 @@ def tasks_of(order: Order, world: World | None) -> TaskSet:
     """
     if world is not None:
         count = order.limit or len(world.questions)
-        tasks = world_tasks(world, world_stream(world, count, order.world_seed))
+        tasks = world_tasks(world, world_stream(world, count, order.world_seed, order.recur))
         return pictured(world, tasks) if order.dataset == "world-images" else tasks
     if order.dataset == "sandbox":
         return sandbox_tasks(sandbox_folder())
