@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import anyio
 import orjson
 from pydantic import Field, JsonValue, ValidationError
 
 from mia_skill.core.chat import ChatModel
 from mia_skill.core.config import BudgetConfig, MemoryConfig, PriceConfig
-from mia_skill.core.errors import InputError, MiaError
+from mia_skill.core.errors import InputError
 from mia_skill.core.prompts import prompt_digests
+from mia_skill.core.together import together as gather
 from mia_skill.core.types import Value
 from mia_skill.evaluation.advice import Done
 from mia_skill.evaluation.methods import make_method
@@ -149,20 +150,4 @@ class Evaluation:
         Raises:
             EndpointGone, TraceUnwritable: one broke off, and the others with it; all can be taken up later.
         """
-        failed: list[MiaError] = []
-        places = anyio.Semaphore(together)
-
-        async def part(method: str, seed: int) -> None:
-            async with places:
-                try:
-                    await self.run_one(method, seed)
-                except MiaError as error:
-                    failed.append(error)
-                    group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            for seed in seeds:
-                for method in methods:
-                    group.start_soon(part, method, seed)
-        if failed:
-            raise failed[0]
+        await gather((partial(self.run_one, method, seed) for seed in seeds for method in methods), most=together)

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-
-import anyio
 
 from mia_skill.core.config import BudgetConfig
 from mia_skill.core.errors import MiaError
+from mia_skill.core.together import together
 from mia_skill.core.types import Outcome, Value
 from mia_skill.evaluation.advice import Attempt, Done
 from mia_skill.evaluation.judging import Graded
@@ -23,8 +23,11 @@ Grading = Callable[[Task, Attempt], Awaitable[Graded]]
 Watch = Callable[["Progress"], None]
 
 
+OUT = ("ModelUnreachableError", "ToolOutage")
+
+
 class EndpointGone(MiaError):
-    """A whole wave found no endpoint: the run stops instead of filling with empty rows."""
+    """A whole wave found no endpoint, or a tool that was down: the run stops instead of filling with empty rows."""
 
 
 class Progress(Value):
@@ -108,7 +111,7 @@ class Runner:
             fresh = await self.answer(missing)
             self.answering_s += self.clock() - began
             rows |= {row.task: row for row in fresh}
-            if fresh and all(row.error.startswith("ModelUnreachableError") for row in fresh):
+            if fresh and all(row.error.startswith(OUT) for row in fresh):
                 self.tell(rows, len(tasks))
                 kept = f"{len(rows)} rows are kept: run the same command again to go on"
                 raise EndpointGone(f"{self.method.name}: {fresh[0].error}; {kept}")
@@ -126,9 +129,7 @@ class Runner:
             self.journal.write(row)
             rows.append(row)
 
-        async with anyio.create_task_group() as group:
-            for position, task in wave:
-                group.start_soon(one, position, task)
+        await together(partial(one, position, task) for position, task in wave)
         return rows
 
     async def episode(self, position: int, task: Task) -> Row:
@@ -145,6 +146,7 @@ class Runner:
             status="no_sample",
         )
         try:
+            task, spent = await self.mind.seen(task)
             advice = await self.method.advise(task.question)
             attempt = await self.mind.attempt(task, advice, self.limits)
         except MiaError as error:
@@ -162,7 +164,7 @@ class Runner:
                 "told": found.unsupervised,
                 "shown": advice.shown,
                 "attempt": attempt,
-                "usage": advice.usage + attempt.usage,
+                "usage": spent + advice.usage + attempt.usage,
                 "judging": found.usage,
             }
         )
@@ -175,9 +177,7 @@ class Runner:
         lessons = dict(past.lessons)
         if self.method.independent:
             missing = [row for row in rows if row.task not in lessons]
-            async with anyio.create_task_group() as group:
-                for row in missing:
-                    group.start_soon(self.find_out, row, lessons)
+            await together(partial(self.find_out, row, lessons) for row in missing)
         for row in rows:
             await self.find_out(row, lessons)
             if change := lessons[row.task].change:

@@ -83,7 +83,7 @@ async def carry_out(config: MiaConfig, order: Order, watch: Watch) -> tuple[Path
     """
     methods = chosen_methods(order.methods)
     async with staged(config, order, watch) as made:
-        await validate(made.evaluation.stream(order.seeds[0]), Graders())
+        await validate(made.evaluation.stream(order.seeds[0]), made.graders)
         await anyio.to_thread.run_sync(open_setup, order.out, made.setup)
         if order.ray:
             from mia_skill.evaluation.spread import spread
