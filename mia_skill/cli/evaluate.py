@@ -72,6 +72,20 @@ def compare_command(folder: Path, json_: bool) -> None:
     click.echo(as_json(summary) if json_ else as_markdown(summary))
 
 
+@evaluate.command("methods")
+@json_flag
+def methods_command(json_: bool) -> None:
+    """All methods: where each is from, and what differs here."""
+    from mia_skill.evaluation.methods import METHODS, source_of
+
+    told = [dict(zip(("method", "source", "differs"), (name, *source_of(name)), strict=True)) for name in METHODS]
+    if json_:
+        click.echo(as_json({"methods": told}))
+        return
+    for one in told:
+        click.echo(f"{one['method']}\n    from: {one['source']}\n    here: {one['differs']}")
+
+
 @click.group()
 def trace() -> None:
     """Look into the traces of an evaluation."""

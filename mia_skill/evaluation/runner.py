@@ -112,13 +112,13 @@ class Runner:
             self.answering_s += self.clock() - began
             rows |= {row.task: row for row in fresh}
             if fresh and all(row.error.startswith(OUT) for row in fresh):
-                self.tell(rows, len(tasks))
+                self.tell([rows[one.id] for one in tasks[: start + size]], len(tasks))
                 kept = f"{len(rows)} rows are kept: run the same command again to go on"
                 raise EndpointGone(f"{self.method.name}: {fresh[0].error}; {kept}")
             began = self.clock()
             await self.learn([(start + place, rows[task.id]) for place, task in enumerate(wave)], past)
             self.learning_s += self.clock() - began
-            self.tell(rows, len(tasks))
+            self.tell([rows[one.id] for one in tasks[: start + size]], len(tasks))
 
     async def answer(self, wave: Sequence[tuple[int, Task]]) -> list[Row]:
         """The episodes of a wave, each in the journal as soon as it ended."""
@@ -206,9 +206,8 @@ class Runner:
             return Lesson(task=row.task, change={}, error=f"{type(error).__name__}: {error}")
         return Lesson(task=row.task, change=learnt.change, usage=learnt.usage)
 
-    def tell(self, rows: dict[str, Row], total: int) -> None:
+    def tell(self, known: Sequence[Row], total: int) -> None:
         """Progress, for whoever watches."""
-        known = list(rows.values())
         self.watch(
             Progress(
                 method=self.method.name,
