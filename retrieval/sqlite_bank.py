@@ -25,7 +25,7 @@ class SqliteBank(TableBank):
     """A `Bank` in one SQLite file. Threads take turns; processes see each other's writes at their next read."""
 
     def __init__(self, path: Path, rows: sqlite3.Connection, embedder: Embedder, settings: BankSettings) -> None:
-        self._live = LiveIndex(embedder.identity)
+        self._live = LiveIndex(embedder.identity, masked=settings.scoring == "blend")
         super().__init__(embedder, self._live, settings)
         self._path = path
         self._rows = rows

@@ -223,7 +223,7 @@ class TableBank(Steward):
             found = self._found(rows, ranking)
         else:
             question = Asked(asked.question, asked.caption, asked.masked, shaped(asked.shape))
-            given = (self._weights, self._blend, category, partial(masked_rows, rows), utc_now(), self._environment)
+            given = (self._weights, self._blend, category, partial(masked_rows, rows), utc_now(), self._environment, k)
             pool = pool_of(bucket, query, question, *given) if bucket is not None else None
             ranking = contest(pool, query, self._blend, k)
             found = shown_apart(self._found(rows, ranking), k, self._blend)
