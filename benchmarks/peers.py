@@ -1,7 +1,6 @@
 """One store, one phase, one process: what benchmarks/bank.py starts for every peer, in the peers' own environment.
 
-    PEERS/bin/python benchmarks/peers.py --peer faiss|upstream|mem0|mem0-qdrant|lancedb|chroma --phase fill|ask|tenants \
-        --size N --folder DIR
+    PEERS/bin/python benchmarks/peers.py --peer NAME --phase fill|ask|tenants --size N --folder DIR
 
 Prints one JSON object. Vectors are given; nothing is embedded, no language model is called, nothing leaves the machine.
 Each store is used as its documentation says: loaded in bulk where it can be, one durable add at a time otherwise.

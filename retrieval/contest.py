@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.config import BlendWeights, ScoreWeights
-from retrieval.bank import Explanation, Hit, MemoryQuery
+from retrieval.bank import Explanation, MemoryQuery
 from retrieval.blend import Signals, candidates, diverse, relevance
 from retrieval.index import ROUNDING
 from retrieval.places import Compared
@@ -21,7 +21,7 @@ from retrieval.recall import NOTHING, Ranked, Ranking, similarities
 from retrieval.value import base_of, posterior, present, sampled
 from retrieval.vectors import Rows
 
-__all__ = ["Asked", "Pool", "contest", "pool_of", "shown_apart", "worth"]
+__all__ = ["Asked", "Pool", "Sketch", "contest", "pool_of", "shown_apart", "worth"]
 
 DEPTH = 64
 """Candidates each of the two searches brings; what a smaller or larger number costs was not measured."""
@@ -146,15 +146,13 @@ def contest(pool: Pool | None, query: MemoryQuery, blend: BlendWeights, k: int) 
         return NOTHING
     relevance_E = relevance(pool.signals, blend)
     scores_E = relevance_E + blend.value * (pool.worth_E - pool.base)
-    order = np.lexsort((pool.seq_E, -relevance_E, -scores_E))
+    enough_E = relevance_E >= query.min_relevance - ROUNDING
+    if query.min_score is not None:
+        enough_E &= scores_E >= query.min_score
+    able = np.flatnonzero(enough_E)
+    order = able[np.lexsort((pool.seq_E[able], -relevance_E[able], -scores_E[able]))]
     best: list[Ranked] = []
-    for at in order.tolist():
-        if len(best) == SPARE * k:
-            break
-        score = float(scores_E[at])
-        enough = query.min_score is None or score >= query.min_score
-        if relevance_E[at] < query.min_relevance - ROUNDING or not enough:
-            continue
+    for at in order[: SPARE * k].tolist():
         explained = Explanation(
             lexical=round(float(pool.signals.lexical_E[at]), 6),
             shape=round(float(pool.signals.masked_E[at]), 6),
@@ -164,27 +162,31 @@ def contest(pool: Pool | None, query: MemoryQuery, blend: BlendWeights, k: int) 
             value=float(pool.worth_E[at]),
             base=pool.base,
         )
-        uses, wins = int(pool.uses_E[at]), int(pool.wins_E[at])
+        uses, wins, score = int(pool.uses_E[at]), int(pool.wins_E[at]), float(scores_E[at])
         best.append(Ranked(int(pool.seq_E[at]), score, float(pool.signals.dense_E[at]), uses, wins, explained))
     top = float(relevance_E.max())
     return Ranking(tuple(best), pool.considered, top, query.min_relevance, "relevance")
 
 
-def shown_apart(found: Sequence[tuple[Ranked, Hit]], k: int, blend: BlendWeights) -> tuple[tuple[Ranked, Hit], ...]:
-    """The `k` that are shown: no two with the same workflow, nor a general one beside its own members, and among
-    the others those that differ (MMR)."""
-    apart: list[tuple[Ranked, Hit]] = []
-    for ranked, hit in found:
-        if not any(_one_cluster(hit, other) for _, other in apart):
-            apart.append((ranked, hit))
-    words = [frozenset(hit.unit.workflow.casefold().split()) for _, hit in apart]
-    picked = diverse([hit.score for _, hit in apart], words, k, blend.diversity)
-    return tuple(apart[at] for at in picked)
+class Sketch(NamedTuple):
+    """What decides whether two units are shown side by side."""
+
+    id: str
+    workflow: str
+    members: frozenset[str] = frozenset()
+    """Of a general workflow: the units it was made of."""
 
 
-def _one_cluster(hit: Hit, other: Hit) -> bool:
-    one, two = hit.unit, other.unit
-    if " ".join(one.workflow.casefold().split()) == " ".join(two.workflow.casefold().split()):
-        return True
-    general = [unit for unit in (one, two) if unit.id.startswith("gen_")]
-    return any({one.id, two.id} & set(unit.provenance.parents) for unit in general)
+def shown_apart(sketches: Sequence[Sketch], scores: Sequence[float], k: int, blend: BlendWeights) -> list[int]:
+    """Positions of the `k` that are shown, of units in the order of their rank: no two with the same workflow, nor a
+    general one beside its own members, and among the others those that differ (MMR)."""
+    plain = [" ".join(sketch.workflow.casefold().split()) for sketch in sketches]
+    apart: list[int] = []
+    for at, sketch in enumerate(sketches):
+        if not any(
+            plain[at] == plain[one] or sketches[one].id in sketch.members or sketch.id in sketches[one].members
+            for one in apart
+        ):
+            apart.append(at)
+    words = [frozenset(plain[at].split()) for at in apart]
+    return [apart[at] for at in diverse([scores[at] for at in apart], words, k, blend.diversity)]
