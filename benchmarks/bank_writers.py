@@ -1,4 +1,5 @@
-"""Started by test_bank_kill: forks a writer for every line it reads, so that the imports are paid once.
+"""Started by durability.py and tests/test_bank_kill.py: forks a writer for every line it reads, so that the imports are
+paid once.
 
 A line is `PATH NAME CREDITED`. The child first prints `pid N`, then `ack ID` after every consolidation that returned.
 """
