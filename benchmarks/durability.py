@@ -13,6 +13,7 @@ Then the store is opened by a fresh process and every acknowledged unit is looke
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -36,7 +37,7 @@ from retrieval.sqlite_bank import SqliteBank
 
 HERE = Path(__file__).resolve().parent
 SCENARIOS = {"killed": 1, "two": 2, "both": 2}
-PEER_SECONDS = 120.0
+PEER_SECONDS, PATIENCE_S = 60.0, 15.0
 
 
 class Written(Protocol):
@@ -50,6 +51,8 @@ class Written(Protocol):
     def read(self, wait_s: float) -> None: ...
 
     def kill(self) -> None: ...
+
+    def finish(self) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -81,7 +84,7 @@ class ServerMemory:
         self._path, self.name = folder / "memory.jsonl", name
         self.acked: list[str] = []
         self.started = self._number = 0
-        self._sent, self._rest = "", b""
+        self._sent, self._rest, self._over = "", b"", False
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -115,6 +118,11 @@ class ServerMemory:
         self.read(0.0)
         self._close()
 
+    def finish(self) -> None:
+        self._over = True
+        while self._sent:
+            self.read(1.0)
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -122,6 +130,9 @@ class ServerMemory:
             self._close()
 
     def _store(self) -> None:
+        if self._over:
+            self._sent = ""
+            return
         self._number += 1
         self._sent = f"{self.name}{self.started}-{self._number}"
         entity = {"name": self._sent, "entityType": "procedure", "observations": [f"step {self._number}"]}
@@ -140,8 +151,9 @@ class ServerMemory:
     def _close(self) -> None:
         assert self._process is not None
         for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+            with contextlib.suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.close()
         self._process = None
 
 
@@ -210,7 +222,8 @@ def run(store: Store, scenario: str, kills: int, units: int, seconds: float, see
                 victim = rng.choice(writers)
                 until = len(victim.acked) + rng.randrange(1, 2 + units // max(kills, 1))
                 listen(writers, rng.uniform(0.005, 0.1))
-                while scenario != "two" and len(victim.acked) < until and time.monotonic() < began + seconds:
+                patience = min(time.monotonic() + PATIENCE_S, began + seconds)
+                while scenario != "two" and len(victim.acked) < until and time.monotonic() < patience:
                     listen(writers, 0.01)
                 if scenario != "two":
                     victim.kill()
@@ -219,6 +232,9 @@ def run(store: Store, scenario: str, kills: int, units: int, seconds: float, see
                     break
                 if scenario != "two":
                     victim.start()
+            if scenario == "two":
+                for writer in writers:
+                    writer.finish()
         finally:
             for writer in writers:
                 writer.stop()

@@ -1,7 +1,7 @@
 """A writer that acknowledges what it stored, and is killed by its pid: for the durability benchmark and the kill test.
 
 The command is one process that forks a child for every line it reads, so that imports are paid once. A child prints
-`pid N` first and `ack ID` after each unit that was stored.
+`pid N` first and `ack ID` after each unit that was stored; told to end by SIGTERM, it prints `bye 0` and goes.
 """
 
 import os
@@ -46,10 +46,10 @@ class Writer:
         if ready:
             *lines, self._rest = (self._rest + os.read(self._process.stdout.fileno(), 1 << 16)).split(b"\n")
             for kind, value in (line.decode().split() for line in lines):
-                if kind == "pid":
-                    self._pid = int(value)
-                else:
+                if kind == "ack":
                     self.acked.append(value)
+                else:
+                    self._pid = int(value)
 
     def kill(self) -> None:
         """End the child, and take in what it had said."""
@@ -61,6 +61,12 @@ class Writer:
             before = len(self.acked)
             self.read(0.02)
         self._rest = b""
+
+    def finish(self) -> None:
+        """Let the child end what it is at; what it said until then counts."""
+        os.kill(self._pid, signal.SIGTERM)
+        while self._pid:
+            self.read(1.0)
 
     def stop(self) -> None:
         """The end, of the child too."""

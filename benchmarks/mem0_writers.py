@@ -20,16 +20,19 @@ STORES = {"faiss": Mem0, "qdrant": Mem0Qdrant}
 
 def write_for_ever(folder: str, store: str, name: str) -> None:
     """Store memories until killed; a store that cannot be opened or refuses ends the child's writing, not its life."""
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     say(f"pid {os.getpid()}")
     with contextlib.suppress(Exception):
         mem0, embedder, number = STORES[store](Path(folder)), Topical(), 0
-        while True:
+        while not told:
             number += 1
             text = f"{name} stored {number}"
             mem0._row = embedder.embed([text])[0]
             added = mem0._memory.add(text, user_id="everyone", infer=False)
             say(f"ack {added['results'][0]['id']}")
-    signal.pause()
+    while not told:
+        signal.pause()
 
 
 def held(folder: str, store: str) -> list[str]:
@@ -56,6 +59,8 @@ def main() -> None:
     for line in sys.stdin:
         if os.fork() == 0:
             write_for_ever(*line.split())
+            say("bye 0")
+            os._exit(0)
 
 
 if __name__ == "__main__":

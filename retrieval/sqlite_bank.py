@@ -66,12 +66,12 @@ class SqliteBank(TableBank):
             raise
         return bank
 
-    def export(self) -> Iterator[dict[str, object]]:
+    def export(self, *, log: bool = False) -> Iterator[dict[str, object]]:
         # A connection of its own: its read transaction is the one moment that is exported.
         rows = connect(self._path)
         try:
             with store_errors(self._path), transaction(rows, write=False):
-                yield from exported(rows)
+                yield from exported(rows, log=log)
         finally:
             rows.close()
 

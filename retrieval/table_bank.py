@@ -18,13 +18,24 @@ from retrieval.chain import fingerprint
 from retrieval.contest import Asked, Sketch, contest, pool_of, shown_apart
 from retrieval.gate import Trial
 from retrieval.inspect import list_units
+from retrieval.log import entries
 from retrieval.places import Places, pair_bucket
 from retrieval.postings import shaped
 from retrieval.recall import Ranked, Ranking, make_hit, nearest, rank, recall_of
 from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, masked_rows, pair_of, unit_of
 from retrieval.steward import Steward
 from retrieval.tables import Row, Tables
-from retrieval.transfer import BrokenLine, ImportReport, adopted, header, pair_line, read_lines, trial_line, unit_line
+from retrieval.transfer import (
+    BrokenLine,
+    ImportReport,
+    adopted,
+    header,
+    log_line,
+    pair_line,
+    read_lines,
+    trial_line,
+    unit_line,
+)
 from retrieval.trials import all_trials
 from retrieval.vectors import Embedder, Vectors
 from retrieval.withhold import asked_buckets, settle, together
@@ -235,7 +246,9 @@ class TableBank(Steward):
     def _pen(self, rows: Tables) -> Writer:
         return Writer(rows, self._places, self._blend, self._environment)
 
-    def _apart(self, read: "list[tuple[Ranked, Row]]", k: int, blend: BlendWeights) -> "tuple[tuple[Ranked, Hit], ...]":
+    def _apart(
+        self, read: Sequence[tuple[Ranked, Row]], k: int, blend: BlendWeights
+    ) -> "tuple[tuple[Ranked, Hit], ...]":
         """Those that are shown; only they are taken whole. One whose text was changed outside the bank leaves its
         place to the others."""
         while True:
@@ -289,7 +302,7 @@ class TableBank(Steward):
         """What `import_` would do; nothing of it stays."""
 
 
-def exported(rows: Tables) -> Iterator[dict[str, object]]:
+def exported(rows: Tables, *, log: bool) -> Iterator[dict[str, object]]:
     """Lines of an export; the caller's transaction is the one moment that is exported."""
     yield header(*_one(rows, "SELECT (SELECT count(*) FROM units), (SELECT count(*) FROM pairs)"))
     for row in rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u ORDER BY seq"):
@@ -298,6 +311,8 @@ def exported(rows: Tables) -> Iterator[dict[str, object]]:
         yield pair_line(pair_of(row))
     for trial in all_trials(rows):
         yield trial_line(trial)
+    for entry in entries(rows) if log else ():
+        yield log_line(entry)
 
 
 def _read(rows: Tables, best: Sequence[Ranked]) -> list[tuple[Ranked, Row]]:
