@@ -94,8 +94,8 @@ def parse_line(line: str | bytes | dict[str, object]) -> MemoryUnit | PlanPair |
     fields = {name: value for name, value in found.items() if name != "kind"}
     match kind:
         case "bank":
-            if found.get("format") != FORMAT:
-                raise InputError(f"format {found.get('format')!r} is unknown, this mia-skill reads {FORMAT}: upgrade it")
+            if (form := found.get("format")) != FORMAT:
+                raise InputError(f"format {form!r} is unknown, this mia-skill reads {FORMAT}: upgrade it")
             return None
         case "unit":
             return _unit(fields)
