@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.trust import auroc, load
+from benchmarks.trust import auroc
+from benchmarks.trust_sets import load
 from trust.calibrate import Fit, digest_of, fits
 from trust.decide import doubt
 from trust.estimate import comparison, features
