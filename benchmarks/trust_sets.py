@@ -6,15 +6,24 @@
 import json
 import random
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import anyio
+
+from mia_skill.agents.explorer import Explorer, Work
 from mia_skill.core.types import Passage, Step
 from mia_skill.core.verdict import Case
-from retrieval.world import build_world
+from mia_skill.demo.stage import pick
+from retrieval.corpus import Corpus
+from retrieval.world import build_world, grade
 from training.edits import NUMBER, names
 
+RUN_SEEDS = (37, 41, 43, 47, 53, 59, 61, 67)
+"""Of worlds that are not the demo's (3, 5, 7)."""
 OTHERS = 3
 """Passages of other questions beside the gold ones, in `wiki`."""
 
@@ -31,7 +40,7 @@ class Sample:
 def load(data: Path, limit: int) -> dict[str, list[Sample]]:
     """The sets by name."""
     makers = {"halueval": halueval, "boolq": boolq, "ramdocs": ramdocs, "reflexion": reflexion, "world": world}
-    makers |= {"wiki": wiki}
+    makers |= {"runs": runs, "wiki": wiki}
     return {name: cut(list(maker(data)), limit) for name, maker in makers.items()}
 
 
@@ -190,3 +199,21 @@ def another(row: dict[str, object], gold: Sequence[tuple[str, str]], chance: ran
         }
     )
     return chance.choice(fitting) if fitting else None
+
+
+def runs(_data: Path) -> Iterator[Sample]:
+    """Runs of the world's agent without a model over worlds of the demo's size, graded by the gold answers."""
+    for seed in RUN_SEEDS:
+        made = build_world(seed, 160)
+        with tempfile.TemporaryDirectory(prefix="mia-runs-") as folder:
+            made.write(Path(folder))
+            corpus = Corpus.open([Path(folder) / "corpus.jsonl"], None, cache=None)
+            for question in pick(made.questions, 60, seed):
+                work = Work(question=question.text, search=partial(corpus.search, k=5), limit=8)
+                anyio.run(Explorer(work).run)
+                if work.answer:
+                    steps = tuple(
+                        Step(thought=one.thought, query=one.query, passages=work.read[one.query]) for one in work.notes
+                    )
+                    case = Case(question=question.text, answer=work.answer, steps=steps)
+                    yield Sample(case, grade(question, work.answer), f"{seed}-{question.id}")
