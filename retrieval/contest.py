@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.config import BlendWeights, ScoreWeights
-from retrieval.bank import MemoryQuery
+from retrieval.bank import Explanation, MemoryQuery
 from retrieval.blend import Signals, candidates, diverse, relevance
 from retrieval.index import ROUNDING
 from retrieval.places import Compared
 from retrieval.postings import Shaped
-from retrieval.recall import NOTHING, Ranked, Ranking, Told, similarities
+from retrieval.recall import NOTHING, Ranked, Ranking, similarities
 from retrieval.value import base_of, posterior, present, sampled
 from retrieval.vectors import Rows
 
@@ -153,7 +153,8 @@ def contest(pool: Pool | None, query: MemoryQuery, blend: BlendWeights, k: int) 
     order = able[np.lexsort((pool.seq_E[able], -relevance_E[able], -scores_E[able]))]
     best: list[Ranked] = []
     for at in order[: SPARE * k].tolist():
-        explained = Told(
+        # Numbers made here: validating them for all, when half are shown, costs more than it finds.
+        explained = Explanation.model_construct(
             lexical=round(float(pool.signals.lexical_E[at]), 6),
             shape=round(float(pool.signals.masked_E[at]), 6),
             dense=round(float(pool.signals.dense_E[at]), 6),

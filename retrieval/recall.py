@@ -13,22 +13,10 @@ from retrieval.places import Compared
 from retrieval.score import paper_scores, similarity
 from retrieval.vectors import Rows
 
-__all__ = ["Ranked", "Ranking", "Told", "fit", "make_hit", "nearest", "note_of", "rank"]
+__all__ = ["Ranked", "Ranking", "fit", "make_hit", "nearest", "note_of", "rank"]
 
 CHARS_PER_TOKEN = 4
 """Rough, and on the safe side for English."""
-
-
-class Told(NamedTuple):
-    """The numbers of an `Explanation`; those of the few that are shown become one."""
-
-    lexical: float
-    shape: float
-    dense: float
-    relevance: float
-    floor: float
-    value: float
-    base: float
 
 
 class Ranked(NamedTuple):
@@ -39,7 +27,7 @@ class Ranked(NamedTuple):
     similarity: float
     uses: int
     wins: int
-    explanation: Told | None = None
+    explanation: Explanation | None = None
 
 
 class Ranking(NamedTuple):
@@ -148,7 +136,7 @@ def make_hit(unit: MemoryUnit, ranked: Ranked) -> Hit:
         value=ranked.wins / (ranked.uses + 1),
         rarity=1 / (ranked.uses + 1),
         why=why,
-        explanation=None if told is None else Explanation(**told._asdict()),
+        explanation=told,
     )
 
 
