@@ -12,11 +12,13 @@ export class Failed extends Error {
   }
 }
 
+// True if there was a new one: what was known of the server is known no more.
 export function takeToken() {
   const found = /^#token=([\w-]+)$/.exec(location.hash);
-  if (!found) return;
+  if (!found) return false;
   keep(found[1]);
   history.replaceState(null, "", location.pathname + "#/");
+  return true;
 }
 
 export function keep(token) { localStorage.setItem(KEPT, token.trim().replace(/^.*#token=/, "")); }

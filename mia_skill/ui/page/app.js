@@ -109,6 +109,6 @@ theme(localStorage.getItem("mia-theme"));
 put(document.getElementById("nav"), PAGES.map(([page, title]) =>
   h("a", { href: to(page ? [page] : []), "data-page": page }, title)));
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
-addEventListener("hashchange", () => { takeToken(); show(); });
+addEventListener("hashchange", () => { if (takeToken()) session = null; show(); });
 addEventListener("keydown", keys);
 show();
