@@ -1,0 +1,76 @@
+"""veRL's synchronous trainer with guards: a run that has gone wrong saves what it has and stops, saying why."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+from verl.trainer.ppo.v1 import register_trainer
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+
+from mia_skill.core.errors import InputError
+from training.guards import Guard, GuardLimits, RunStopped
+
+__all__ = ["GuardedTrainer", "figures_of"]
+
+NAMES = {
+    "entropy": "actor/entropy",
+    "reward": "critic/score/mean",
+    "cut": "response_length/clip_ratio",
+    "grad_norm": "actor/grad_norm",
+    "loss": "actor/pg_loss",
+    "drift": "training/rollout_probs_diff_mean",
+}
+"""Ours to veRL's."""
+POLL_S = 0.2
+"""veRL looks for finished rollouts every 2 s, which rounds short steps up."""
+
+
+@register_trainer("mia")
+class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
+    """`trainer.v1.trainer_mode=mia`. The limits stand under `mia_guards`."""
+
+    def __init__(self, config: Any) -> None:
+        """Raises: InputError: the disk has no room for a checkpoint folder."""
+        super().__init__(config)
+        given = OmegaConf.select(config, "mia_guards")
+        limits = OmegaConf.to_container(given, resolve=True) if given is not None else {}
+        self.guard = Guard(GuardLimits.model_validate(limits))
+        self.replay_buffer.poll_interval = POLL_S
+        check_folder(str(config.trainer.default_local_dir))
+
+    def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        """veRL's figures of a step, then a look at them.
+
+        Raises:
+            RunStopped: a guard ended the run. The last good checkpoint stays; this step is saved unless it is broken.
+        """
+        super()._compute_metrics(batch, metrics, *args, **kwargs)
+        why = self.guard.look(figures_of(metrics))
+        if why is None:
+            return
+        folder = self.config.trainer.default_local_dir
+        if not why.startswith("not a number"):
+            self._save_checkpoint()
+        self.logger.log(data=metrics, step=self.global_steps)
+        raise RunStopped(
+            f"step {self.global_steps} was the last: {why}. Checkpoints are in {folder}; resume with other settings "
+            "(a lower actor.optim.lr, mia_guards.*), or from an earlier one with trainer.resume_mode=resume_path"
+        )
+
+
+def figures_of(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """What the guard looks at."""
+    return {name: float(metrics[theirs]) for name, theirs in NAMES.items() if theirs in metrics}
+
+
+def check_folder(folder: str) -> None:
+    """Raises: InputError: nothing can be written there; better known now than at the first checkpoint."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        probe = os.path.join(folder, ".probe")
+        with open(probe, "wb") as file:
+            file.write(b"\0" * 4096)
+        os.remove(probe)
+    except OSError as cause:
+        raise InputError(f"checkpoints cannot be written to {folder}: {cause.strerror or cause}") from cause
