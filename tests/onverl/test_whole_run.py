@@ -1,0 +1,72 @@
+"""veRL's own trainer from start to end on a CPU: our loops, rewards and data, live searches over HTTP, real updates."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from verl_stage import Service, cold_start, serving_world, train, write_rows
+
+pytestmark = [pytest.mark.verl, pytest.mark.filterwarnings("default")]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("whole")
+    model, tasks, world = cold_start(folder, steps=160)
+    with serving_world(world) as service:
+        yield folder, model, list(tasks), service
+
+
+def sizes(model: Path, train_file: Path, out: Path, *, steps: int) -> list[str]:
+    rollout = "actor_rollout_ref.rollout"
+    actor = "actor_rollout_ref.actor"
+    return [
+        f"data.train_files={train_file}",
+        f"data.val_files={train_file}",
+        "data.train_batch_size=4",
+        "data.val_batch_size=4",
+        "data.max_prompt_length=640",
+        "data.max_response_length=640",
+        f"actor_rollout_ref.model.path={model}",
+        f"{actor}.ppo_mini_batch_size=4",
+        f"{actor}.ppo_max_token_len_per_gpu=8192",
+        f"{actor}.optim.lr=1e-3",
+        f"{rollout}.n=4",
+        f"{rollout}.log_prob_max_token_len_per_gpu=8192",
+        "mia.k=1",
+        "mia.reply_tokens=48",
+        "mia.limits.steps=3",
+        f"trainer.default_local_dir={out}",
+        f"trainer.total_training_steps={steps}",
+        "trainer.save_freq=2",
+        "trainer.total_epochs=10",
+    ]
+
+
+def test_grpo_steps_of_both_stages_with_live_tools_a_checkpoint_a_resume_and_a_folder_that_loads(stage: Any) -> None:
+    folder, model, tasks, service = stage
+    assert isinstance(service, Service)
+    rows = write_rows(tasks[:8], folder / "train.parquet", service.url)
+    out = folder / "executor"
+    run = train(*sizes(model, rows, out, steps=2), "data.mia_stage=executor")
+    assert run.code == 0, run.log[-6000:]
+    rewards = run.series("critic/score/mean")
+    assert len(rewards) == 2
+    assert all(0 <= one <= 1 for one in rewards)
+    assert max(run.series("actor/grad_norm")) > 0
+    assert max(run.series("training/rollout_probs_diff_max")) < 1e-2
+    assert len(service.requests) > 8
+    assert (out / "latest_checkpointed_iteration.txt").read_text() == "2"
+
+    again = train(*sizes(model, rows, out, steps=3), "data.mia_stage=executor")
+    assert again.code == 0, again.log[-6000:]
+    assert again.series("training/global_step") == [3.0]
+
+    planner = train(
+        *sizes(model, rows, folder / "planner", steps=1),
+        "data.mia_stage=planner",
+        "+mia.other=policy",
+        "trainer.save_freq=-1",
+    )
+    assert planner.code == 0, planner.log[-6000:]
+    assert len(planner.series("critic/score/mean")) == 1
