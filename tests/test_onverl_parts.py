@@ -18,7 +18,7 @@ from mia_skill.core.errors import (
     SearchError,
 )
 from mia_skill.core.types import Modality, Outcome, Passage
-from training.guards import Guard, GuardLimits
+from training.onverl.guards import Guard, GuardLimits
 from training.onverl.outcome import KEY, compute_score, report, reward_of
 from training.onverl.render import BuilderRenderer, renderer_for
 from training.onverl.sampler import ServerSampler

@@ -1,4 +1,4 @@
-"""Training data: memories and first plans collected in advance, as the original does; leaks; the files and their card."""
+"""Training data: memories and first plans collected in advance, as the original does; leaks; files and their card."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,8 +61,12 @@ def unit_of(question: WorldQuestion) -> MemoryUnit:
 
 
 async def collect(
-    tasks: Iterable[Task], *, memory: Recalling | None = None, planner: Planning | None = None, query: MemoryQuery | None = None
-) -> Collected:  # fmt: skip
+    tasks: Iterable[Task],
+    *,
+    memory: Recalling | None = None,
+    planner: Planning | None = None,
+    query: MemoryQuery | None = None,
+) -> Collected:
     """Each task with its memories and, where a Planner is given, its first plan."""
     got = Collected()
     for task in tasks:

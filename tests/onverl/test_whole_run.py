@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 from verl_stage import Service, cold_start, serving_world, train, write_rows
 
+from training.launch import environment_for
+from training.legs import export
+
 pytestmark = [pytest.mark.verl, pytest.mark.filterwarnings("default")]
 
 
@@ -43,11 +46,11 @@ def sizes(model: Path, train_file: Path, out: Path, *, steps: int) -> list[str]:
     ]
 
 
-def test_grpo_steps_of_both_stages_with_live_tools_a_checkpoint_a_resume_and_a_folder_that_loads(stage: Any) -> None:
+def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(stage: Any) -> None:
     folder, model, tasks, service = stage
     assert isinstance(service, Service)
     rows = write_rows(tasks[:8], folder / "train.parquet", service.url)
-    out = folder / "executor"
+    out = folder / "run"
     run = train(*sizes(model, rows, out, steps=2), "data.mia_stage=executor")
     assert run.code == 0, run.log[-6000:]
     rewards = run.series("critic/score/mean")
@@ -58,15 +61,21 @@ def test_grpo_steps_of_both_stages_with_live_tools_a_checkpoint_a_resume_and_a_f
     assert len(service.requests) > 8
     assert (out / "latest_checkpointed_iteration.txt").read_text() == "2"
 
-    again = train(*sizes(model, rows, out, steps=3), "data.mia_stage=executor")
+    # The other stage goes on where the first stopped: what it resumes is the policy that was trained.
+    again = train(*sizes(model, rows, out, steps=3), "data.mia_stage=planner", "+mia.other=policy")
     assert again.code == 0, again.log[-6000:]
     assert again.series("training/global_step") == [3.0]
+    assert len(again.series("critic/score/mean")) == 1
 
-    planner = train(
-        *sizes(model, rows, folder / "planner", steps=1),
-        "data.mia_stage=planner",
-        "+mia.other=policy",
-        "trainer.save_freq=-1",
-    )
-    assert planner.code == 0, planner.log[-6000:]
-    assert len(planner.series("critic/score/mean")) == 1
+    exported = export(out / "global_step_2", folder / "exported", environment_for("cpu"))
+    moved, began = weights(exported), weights(model)
+    assert moved.keys() == began.keys()
+    assert any((moved[name] - began[name]).abs().max() > 1e-4 for name in began)
+
+
+def weights(model: Path) -> Any:
+    """As transformers loads them."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert AutoTokenizer.from_pretrained(model).chat_template
+    return AutoModelForCausalLM.from_pretrained(model, dtype="float32").state_dict()

@@ -9,7 +9,7 @@ from verl.trainer.ppo.v1 import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from mia_skill.core.errors import InputError
-from training.guards import Guard, GuardLimits, RunStopped
+from training.onverl.guards import Guard, GuardLimits, RunStopped
 
 __all__ = ["GuardedTrainer", "figures_of"]
 
