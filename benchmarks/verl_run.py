@@ -144,6 +144,8 @@ def stock(options: argparse.Namespace) -> None:
         f"reward.custom_reward_function.path={Path(__file__).resolve()}",
         "reward.num_workers=1",
         "actor_rollout_ref.rollout.name=vllm",
+        f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={options.batch}",
+        f"actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu={2 * options.batch}",
         "actor_rollout_ref.model.use_remove_padding=False",
         "+actor_rollout_ref.model.override_config.attn_implementation=sdpa",
         "trainer.val_before_train=False",
@@ -205,7 +207,8 @@ def report(folders: Sequence[Path]) -> None:
         rates = [a / b for a, b in zip(tokens, steps, strict=False)]
         told["tokens_per_s"] = median(rates[2:] or rates) if rates else None
         told["mfu"] = series(log, "perf/mfu/actor")[-1:]
-        told["tool_s"] = series(log, "agent_loop/tool_calls/mean")[-1:]
+        for name in ("tool_s", "generate_s", "acc", "tool_ok", "format_ok", "searches"):
+            told[name] = series(log, f"mia/{name}/mean")
         told["score"] = series(log, "critic/score/mean")
         told["entropy"] = series(log, "actor/entropy")
         told["response_tokens"] = series(log, "response_length/mean")[-1:]

@@ -59,6 +59,8 @@ def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(st
     assert max(run.series("actor/grad_norm")) > 0
     assert max(run.series("training/rollout_probs_diff_max")) < 1e-2
     assert len(service.requests) > 8
+    assert max(run.series("mia/searches/mean")) > 0
+    assert max(run.series("mia/tool_s/mean")) > 0
     assert (out / "latest_checkpointed_iteration.txt").read_text() == "2"
 
     # The other stage goes on where the first stopped: what it resumes is the policy that was trained.

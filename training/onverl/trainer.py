@@ -9,7 +9,9 @@ from verl.trainer.ppo.v1 import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from mia_skill.core.errors import InputError
+from mia_skill.core.types import Outcome
 from training.onverl.guards import Guard, GuardLimits, RunStopped
+from training.onverl.outcome import KEY
 
 __all__ = ["GuardedTrainer", "figures_of"]
 
@@ -20,6 +22,7 @@ NAMES = {
     "grad_norm": "actor/grad_norm",
     "loss": "actor/pg_loss",
     "drift": "training/rollout_probs_diff_mean",
+    "searches": "mia/searches/mean",
 }
 """Ours to veRL's."""
 POLL_S = 0.2
@@ -45,7 +48,9 @@ class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
         Raises:
             RunStopped: a guard ended the run. The last good checkpoint stays; this step is saved unless it is broken.
         """
+        reports = reports_of(batch)
         super()._compute_metrics(batch, metrics, *args, **kwargs)
+        metrics.update(means_of(reports))
         why = self.guard.look(figures_of(metrics))
         if why is None:
             return
@@ -62,6 +67,31 @@ class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
 def figures_of(metrics: Mapping[str, Any]) -> dict[str, float]:
     """What the guard looks at."""
     return {name: float(metrics[theirs]) for name, theirs in NAMES.items() if theirs in metrics}
+
+
+def reports_of(batch: Any) -> list[dict[str, Any]]:
+    """What our loops said of the rollouts of a batch."""
+    import transfer_queue as tq
+
+    held = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"])
+    extra = held.pop("extra_fields").tolist()
+    kept = [more for more, tag in zip(extra, batch.tags, strict=True) if not tag.get("is_padding", False)]
+    return [more[KEY] for more in kept if isinstance(more, dict) and KEY in more]
+
+
+def means_of(reports: list[dict[str, Any]]) -> dict[str, float]:
+    """Figures of an agent that veRL does not count."""
+    found: dict[str, list[float]] = {}
+    for told in reports:
+        outcome = told["outcome"]
+        final = outcome.get("verdict", outcome.get("final"))
+        found.setdefault("acc", []).append(float(final == Outcome.CORRECT))
+        for name in ("tool_ok", "format_ok", "replanned"):
+            if name in outcome:
+                found.setdefault(name, []).append(float(outcome[name]))
+        for name in ("searches", "tool_s", "generate_s"):
+            found.setdefault(name, []).append(float(told.get(name, 0.0)))
+    return {f"mia/{name}/mean": sum(values) / len(values) for name, values in found.items()}
 
 
 def check_folder(folder: str) -> None:
