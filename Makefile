@@ -44,7 +44,7 @@ fix: $(READY)  ## Mend lint and formatting
 	@$(BIN)/ruff format $(LINT)
 
 test-all: $(READY)  ## Default and slow tests, and the real ones that this machine can run
-	@$(BIN)/python -m pytest -m 'not gpu and not hosts and not torch and not postgres' $(ARGS)
+	@$(BIN)/python -m pytest -m 'not gpu and not hosts and not torch and not verl and not postgres' $(ARGS)
 
 test-hosts: $(READY)  ## The server in real hosts: OpenClaw, Claude Code, MCP Inspector, mcporter, conformance (npm, 1.5 GB)
 	@$(BIN)/python tests/hosts/prepare.py
