@@ -18,7 +18,7 @@ from mia_skill.core.errors import (
     SearchError,
 )
 from mia_skill.core.types import Modality, Outcome, Passage
-from training.onverl.guards import Guard, GuardLimits
+from training.onverl.guards import Guard, GuardLimits, read_limits
 from training.onverl.outcome import KEY, compute_score, report, reward_of
 from training.onverl.render import BuilderRenderer, renderer_for
 from training.onverl.sampler import ServerSampler
@@ -389,6 +389,8 @@ def test_an_unknown_setting_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"mia\.serach.*search"):
         read_settings({"serach": "x"})
     assert read_settings(None) == LoopSettings()
+    with pytest.raises(ConfigError, match=r"mia_guards\.least_entropie.*least_entropy"):
+        read_limits({"least_entropie": 1})
 
 
 def test_a_row_without_a_place_to_search_is_a_setting_that_is_missing() -> None:

@@ -254,13 +254,19 @@ def parquet(tmp_path: Any) -> Callable[..., Any]:
     import pyarrow.parquet as pq
     from omegaconf import OmegaConf
 
-    def write(rows: list[dict[str, Any]], stage: str, tokenizer: Any) -> Any:
+    def write(rows: list[dict[str, Any]], stage: str, tokenizer: Any, **more: Any) -> Any:
         from training.onverl.dataset import MiaDataset
 
         file = tmp_path / "rows.parquet"
         pq.write_table(pa.Table.from_pylist(rows), file)
         config = OmegaConf.create(
-            {"mia_stage": stage, "filter_overlong_prompts": False, "cache_dir": str(tmp_path), "return_raw_chat": True}
+            {
+                "mia_stage": stage,
+                "filter_overlong_prompts": False,
+                "cache_dir": str(tmp_path),
+                "return_raw_chat": True,
+                **more,
+            }
         )
         return MiaDataset([str(file)], tokenizer, config)
 
@@ -286,3 +292,13 @@ def test_a_file_that_a_stage_cannot_use_is_refused_before_the_run(
     with pytest.raises(InputError, match="row 1 has no plan"):
         parquet([bare], "executor", tokenizer)
     assert len(parquet([bare], "planner", tokenizer)) == 1
+
+
+def test_a_curriculum_starts_with_the_fewest_hops_and_wants_an_order(
+    world: tuple[Task, WorldQuestion], tokenizer: Any, parquet: Any
+) -> None:
+    rows = [row_of(world[0].model_copy(update={"hops": hops}), hops, source="w") for hops in (3, 1, 2)]
+    data = parquet(rows, "executor", tokenizer, mia_curriculum=True, shuffle=False)
+    assert [data[place]["level"] for place in range(3)] == ["1", "2", "3"]
+    with pytest.raises(InputError, match=r"data\.shuffle=False"):
+        parquet(rows, "executor", tokenizer, mia_curriculum=True, shuffle=True)

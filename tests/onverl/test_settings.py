@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from training.onverl.guards import Guard, GuardLimits
+from training.onverl.guards import Guard, GuardLimits, read_limits
 from training.onverl.settings import read_settings
 
 pytestmark = [pytest.mark.verl, pytest.mark.filterwarnings("default")]
@@ -67,7 +67,7 @@ def test_what_stands_in_the_files_is_what_the_code_reads(files: dict[str, dict[s
     config = composed("one_gpu")
     settings = read_settings(OmegaConf.to_container(config.mia, resolve=True))  # type: ignore[arg-type]
     assert settings.limits.steps == 10
-    limits = GuardLimits.model_validate(OmegaConf.to_container(config.mia_guards, resolve=True))
+    limits = read_limits(OmegaConf.to_container(config.mia_guards, resolve=True))  # type: ignore[arg-type]
     assert limits == GuardLimits()
     assert Guard(limits).look({"reward": 1.0}) is None
 

@@ -61,6 +61,8 @@ def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(st
     assert len(service.requests) > 8
     assert max(run.series("mia/searches/mean")) > 0
     assert max(run.series("mia/tool_s/mean")) > 0
+    assert len((out / "log.jsonl").read_text().splitlines()) == 2
+    assert "executor: reward" in (out / "curve.html").read_text()
     assert (out / "latest_checkpointed_iteration.txt").read_text() == "2"
 
     # The other stage goes on where the first stopped: what it resumes is the policy that was trained.

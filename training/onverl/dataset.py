@@ -11,7 +11,10 @@ __all__ = ["MiaDataset"]
 
 
 class MiaDataset(RLHFDataset):  # type: ignore[misc]
-    """veRL's own data set, with our rows. `data.mia_stage` names the stage whose columns must be there."""
+    """veRL's own data set, with our rows. `data.mia_stage` names the stage whose columns must be there;
+    `data.mia_curriculum` puts the rows with fewer hops first."""
+
+    dataframe: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Raises: InputError: the file is empty, a column is missing, or a row cannot be used."""
@@ -19,6 +22,10 @@ class MiaDataset(RLHFDataset):  # type: ignore[misc]
         stage = cast(Stage, self.config.get("mia_stage", "planner"))
         if not len(self.dataframe):
             raise InputError(f"there are no rows in {', '.join(map(str, self.data_files))}")
+        if self.config.get("mia_curriculum", False):
+            if self.shuffle:
+                raise InputError("a curriculum is an order: set data.shuffle=False beside data.mia_curriculum=True")
+            self.dataframe = self.dataframe.sort("level")
         for number, row in enumerate(self.dataframe.remove_columns(self._heavy()), 1):
             check_row(row, stage, number)
 

@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mia_skill.core.errors import MiaError
+from mia_skill.core.errors import ConfigError, MiaError
 
-__all__ = ["Guard", "GuardLimits", "RunStopped"]
+__all__ = ["Guard", "GuardLimits", "RunStopped", "read_limits"]
 
 
 class RunStopped(MiaError):
@@ -40,6 +40,21 @@ class GuardLimits(BaseModel):
     """Searches a rollout: a policy without the tool's reward stops to search."""
     most_drift: float | None = 0.3
     """Mean difference in probability of a token between the sampler and the trainer."""
+
+
+def read_limits(given: Mapping[str, object] | None) -> GuardLimits:
+    """The limits under `mia_guards`.
+
+    Raises:
+        ConfigError: a key is unknown or a value cannot be used.
+    """
+    try:
+        return GuardLimits.model_validate(given or {})
+    except ValidationError as cause:
+        problem = cause.errors(include_url=False, include_context=False)[0]
+        where = ".".join(["mia_guards", *map(str, problem["loc"])])
+        known = ", ".join(GuardLimits.model_fields)
+        raise ConfigError(f"{where}: {problem['msg']} (keys of mia_guards: {known})") from None
 
 
 @dataclass

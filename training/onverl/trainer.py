@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import orjson
 from omegaconf import OmegaConf
 from verl.trainer.ppo.v1 import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
-from mia_skill.core.errors import InputError
+from mia_skill.core.errors import BankUnwritableError, InputError, boundary
 from mia_skill.core.types import Outcome
-from training.onverl.guards import Guard, GuardLimits, RunStopped
+from training.curve import write_curve
+from training.onverl.guards import Guard, RunStopped, read_limits
 from training.onverl.outcome import KEY
 
 __all__ = ["GuardedTrainer", "figures_of"]
@@ -23,6 +26,7 @@ NAMES = {
     "loss": "actor/pg_loss",
     "drift": "training/rollout_probs_diff_mean",
     "searches": "mia/searches/mean",
+    "right": "mia/acc/mean",
 }
 """Ours to veRL's."""
 POLL_S = 0.2
@@ -34,11 +38,11 @@ class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
     """`trainer.v1.trainer_mode=mia`. The limits stand under `mia_guards`."""
 
     def __init__(self, config: Any) -> None:
-        """Raises: InputError: the disk has no room for a checkpoint folder."""
+        """Raises: ConfigError: a guard is set wrongly. InputError: the disk has no room for a checkpoint folder."""
         super().__init__(config)
         given = OmegaConf.select(config, "mia_guards")
-        limits = OmegaConf.to_container(given, resolve=True) if given is not None else {}
-        self.guard = Guard(GuardLimits.model_validate(limits))
+        limits: Any = OmegaConf.to_container(given, resolve=True) if given is not None else None
+        self.guard = Guard(read_limits(limits))
         self.replay_buffer.poll_interval = POLL_S
         check_folder(str(config.trainer.default_local_dir))
 
@@ -51,10 +55,12 @@ class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
         reports = reports_of(batch)
         super()._compute_metrics(batch, metrics, *args, **kwargs)
         metrics.update(means_of(reports))
-        why = self.guard.look(figures_of(metrics))
+        figures = figures_of(metrics)
+        folder = Path(self.config.trainer.default_local_dir)
+        keep(folder, {"kind": str(self.config.data.get("mia_stage", "run")), "step": self.global_steps, **figures})
+        why = self.guard.look(figures)
         if why is None:
             return
-        folder = self.config.trainer.default_local_dir
         if not why.startswith("not a number"):
             self._save_checkpoint()
         self.logger.log(data=metrics, step=self.global_steps)
@@ -67,6 +73,14 @@ class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
 def figures_of(metrics: Mapping[str, Any]) -> dict[str, float]:
     """What the guard looks at."""
     return {name: float(metrics[theirs]) for name, theirs in NAMES.items() if theirs in metrics}
+
+
+def keep(folder: Path, line: Mapping[str, Any]) -> None:
+    """The step's figures, and the curves so far as one page."""
+    log = folder / "log.jsonl"
+    with boundary(BankUnwritableError, f"writing {log}", OSError), log.open("ab") as file:
+        file.write(orjson.dumps(line) + b"\n")
+    write_curve(log, folder / "curve.html")
 
 
 def reports_of(batch: Any) -> list[dict[str, Any]]:
