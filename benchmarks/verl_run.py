@@ -45,6 +45,21 @@ SHARED = (
     "trainer.save_freq=-1",
 )
 
+CPU = (
+    "actor_rollout_ref.rollout.agent.num_workers=1",
+    "actor_rollout_ref.model.external_lib=training.onverl.cpu",
+    "actor_rollout_ref.model.enable_gradient_checkpointing=False",
+    "actor_rollout_ref.actor.use_torch_compile=False",
+    "actor_rollout_ref.actor.fsdp_config.use_torch_compile=False",
+    "+actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=fp32",
+    "actor_rollout_ref.rollout.free_cache_engine=False",
+    "trainer.device=cpu",
+    "ray_kwargs.ray_init.num_cpus=8",
+    "+ray_kwargs.ray_init.num_gpus=1",
+    "+ray_kwargs.ray_init.include_dashboard=False",
+)
+"""What `config/cpu.yaml` says, for veRL's own entry."""
+
 
 def tasks_of(seeds: Sequence[int], size: int, most: int) -> list[Task]:
     """Chain questions of some worlds, mixed."""
@@ -114,7 +129,6 @@ def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_
 
 def ours(options: argparse.Namespace) -> None:
     """Our Executor loop: live searches, given plans."""
-    cpu = options.machine == "cpu"
     given = [
         "data.mia_stage=executor",
         f"data.train_files={options.data / 'train.parquet'}",
@@ -129,11 +143,13 @@ def ours(options: argparse.Namespace) -> None:
         "trainer.v1.sampler.sync_refill_failed_groups=False",
     ]
     entry = [sys.executable, "-m", "training.onverl.main", "--config-name", options.machine]
-    run(options, entry, [*sizes(options), *(one for one in SHARED if not (cpu and unfit(one))), *given])
+    run(options, entry, [*sizes(options), *SHARED, *given, *(CPU[:1] if options.machine == "cpu" else ())])
 
 
 def stock(options: argparse.Namespace) -> None:
-    """veRL's single-turn example: same model, batch, rollouts, lengths and optimizer; no tools."""
+    """veRL's single-turn example: same model, batch, rollouts, lengths, optimizer; no tools, and no code of ours but
+    what a machine without a GPU needs."""
+    cpu = options.machine == "cpu"
     given = [
         f"data.train_files={options.data / 'stock.parquet'}",
         f"data.val_files={options.data / 'stock.parquet'}",
@@ -143,7 +159,7 @@ def stock(options: argparse.Namespace) -> None:
         "data.dataloader_num_workers=0",
         f"reward.custom_reward_function.path={Path(__file__).resolve()}",
         "reward.num_workers=1",
-        "actor_rollout_ref.rollout.name=vllm",
+        f"actor_rollout_ref.rollout.name={'hf' if cpu else 'vllm'}",
         f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={options.batch}",
         f"actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu={2 * options.batch}",
         "actor_rollout_ref.model.use_remove_padding=False",
@@ -153,11 +169,8 @@ def stock(options: argparse.Namespace) -> None:
         "trainer.n_gpus_per_node=1",
         "transfer_queue.backend.SimpleStorage.num_data_storage_units=1",
     ]
-    run(options, [sys.executable, "-m", "verl.trainer.main_ppo"], [*sizes(options), *SHARED, *given])
-
-
-def unfit(setting: str) -> bool:
-    return any(name in setting for name in ("gpu_memory", "enforce_eager", "num_workers"))
+    entry = [sys.executable, "-m", "verl.trainer.main_ppo"]
+    run(options, entry, [*sizes(options), *SHARED, *given, *(CPU if cpu else ())])
 
 
 def sizes(options: argparse.Namespace) -> list[str]:

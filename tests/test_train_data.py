@@ -1,7 +1,11 @@
 """Training data and launches: memories collected in advance, leaks, files that are refused, commands that are right."""
 
+import os
 import re
 import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,8 @@ from mia_skill.core.errors import InputError, ModelUnreachableError
 from mia_skill.core.types import MemoryUnit, Outcome
 from retrieval.bank import Hit, Recall
 from training.collect import collect, find_leaks
-from training.launch import Launch, alternation, check_launch, environment_for, export_command
+from training.launch import Launch, Leg, alternation, check_launch, environment_for, export_command
+from training.legs import StageFailed, export, run_legs, serving
 from training.record import task_of
 from training.rollout import Preset
 from training.task import Task, world_tasks
@@ -218,6 +223,76 @@ def test_export_takes_a_step_or_its_actor() -> None:
     step = export_command(Path("run/global_step_3"), Path("out"), gpu=False)
     assert step == export_command(Path("run/global_step_3/actor"), Path("out"), gpu=False)
     assert step[-1] == "--use_cpu_initialization"
+
+
+@dataclass
+class Trainer:
+    """Leaves what veRL leaves: checkpoints of a run, a folder of its merger. `fails` ends with that stage."""
+
+    fails: str = ""
+    started: list[str] = field(default_factory=list)
+
+    def __call__(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
+        given = dict(word.split("=", 1) for word in command if "=" in word)
+        if command[2] == "verl.model_merger":
+            self.started.append("merge")
+            return copied(Path(command[command.index("--target_dir") + 1]))
+        self.started.append(given["data.mia_stage"])
+        if given["data.mia_stage"] == self.fails:
+            return 1
+        out = Path(given["trainer.default_local_dir"])
+        copied(out / "global_step_5" / "actor" / "huggingface")
+        (out / "latest_checkpointed_iteration.txt").write_text("5")
+        return 0
+
+
+def copied(place: Path) -> int:
+    place.mkdir(parents=True, exist_ok=True)
+    shape = {"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 100}
+    (place / "config.json").write_bytes(orjson.dumps(shape))
+    (place / "model.safetensors").write_bytes(b"0" * 100)
+    return 0
+
+
+def test_an_alternation_that_was_stopped_goes_on_with_the_stage_it_was_in(
+    folder: Path, model: Path, tmp_path: Path
+) -> None:
+    legs = alternation(2, data=folder, executor=model, planner=model, out=tmp_path / "o")
+    served: list[Path | None] = []
+
+    @contextmanager
+    def serve(leg: Leg, environment: Mapping[str, str], say: Callable[[str], None]) -> Iterator[None]:
+        served.append(leg.served)
+        yield
+
+    failing = Trainer(fails="planner")
+    with pytest.raises(StageFailed, match="The same command resumes"):
+        run_legs(legs, lambda _: None, failing, serve)
+    assert failing.started == ["executor", "merge", "planner"]
+    again = Trainer()
+    assert run_legs(legs, lambda _: None, again, serve) == legs[1].exported
+    assert again.started == ["planner", "merge"]
+    assert served == [model, legs[0].exported, legs[0].exported]
+
+
+def test_a_folder_that_is_no_checkpoint_is_not_exported(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="global_step_N"):
+        export(tmp_path, tmp_path / "out", {}, Trainer())
+
+
+def test_a_merger_that_left_no_weights_has_failed(tmp_path: Path) -> None:
+    (tmp_path / "global_step_1" / "actor").mkdir(parents=True)
+    with pytest.raises(StageFailed, match="no whole model"):
+        export(tmp_path / "global_step_1", tmp_path / "out", {}, lambda command, environment: 0)
+
+
+def test_a_server_of_the_frozen_agent_that_dies_is_told_before_training(
+    folder: Path, model: Path, tmp_path: Path
+) -> None:
+    """There is no vLLM where this test runs, so its process ends at once."""
+    (leg,) = alternation(1, data=folder, executor=model, planner=model, out=tmp_path / "o", port=9)
+    with pytest.raises(ModelUnreachableError, match="did not come up"), serving(leg, os.environ, lambda _: None):
+        pass
 
 
 # -- environments -----------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,6 +17,8 @@ __all__ = ["StageFailed", "export", "run_launch", "run_legs", "serve_command"]
 READY_S = 600.0
 POLL_S = 1.0
 Say = Callable[[str], None]
+Start = Callable[[Sequence[str], Mapping[str, str]], int]
+Serve = Callable[[Leg, Mapping[str, str], Say], AbstractContextManager[None]]
 
 
 class StageFailed(MiaError):
@@ -31,7 +33,12 @@ def serve_command(leg: Leg, share: float = 0.2) -> tuple[str, ...]:
     return (*made, "--gpu-memory-utilization", f"{share:g}")
 
 
-def run_launch(launch: Launch) -> Path:
+def started(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run it, its output as it comes; the exit code."""
+    return subprocess.run(list(command), env=dict(environment), check=False).returncode
+
+
+def run_launch(launch: Launch, start: Start = started) -> Path:
     """Train one stage, or go on with it. Its newest checkpoint.
 
     Raises:
@@ -39,7 +46,7 @@ def run_launch(launch: Launch) -> Path:
         StageFailed: it ended early.
     """
     check_launch(launch)
-    code = subprocess.run(launch.command, env=environment_for(launch.machine), check=False).returncode
+    code = start(launch.command, environment_for(launch.machine))
     if code != 0:
         raise StageFailed(
             f"the {launch.stage}'s run ended with code {code}; its output says why. The same command resumes from "
@@ -50,7 +57,7 @@ def run_launch(launch: Launch) -> Path:
     return launch.checkpoint
 
 
-def export(checkpoint: Path, out: Path, environment: Mapping[str, str]) -> Path:
+def export(checkpoint: Path, out: Path, environment: Mapping[str, str], start: Start = started) -> Path:
     """A folder that transformers and `vllm serve` load.
 
     Raises:
@@ -60,23 +67,23 @@ def export(checkpoint: Path, out: Path, environment: Mapping[str, str]) -> Path:
     if not (checkpoint / "actor").is_dir() and checkpoint.name != "actor":
         raise InputError(f"{checkpoint} is no checkpoint: give the folder global_step_N of a run")
     gpu = environment.get("VERL_PLATFORM") != "cpu"
-    code = subprocess.run(export_command(checkpoint, out, gpu=gpu), env=dict(environment), check=False).returncode
+    code = start(export_command(checkpoint, out, gpu=gpu), environment)
     if code != 0 or not (out / "config.json").is_file() or not list(out.glob("*.safetensors")):
         raise StageFailed(f"veRL's merger ended with code {code} and left no whole model in {out}")
     return out
 
 
-def run_legs(legs: tuple[Leg, ...], say: Say) -> Path:
+def run_legs(legs: Sequence[Leg], say: Say, start: Start = started, serve: Serve | None = None) -> Path:
     """All stages, each skipped if its export is there already. The last export."""
     for leg in legs:
         if (leg.exported / "config.json").is_file():
             say(f"{leg.launch.stage}: {leg.exported} is there already")
             continue
         environment = environment_for(leg.launch.machine)
-        with serving(leg, environment, say):
+        with (serve or serving)(leg, environment, say):
             say(f"{leg.launch.stage}: training {leg.launch.model}")
-            checkpoint = run_launch(leg.launch)
-        export(checkpoint, leg.exported, environment)
+            checkpoint = run_launch(leg.launch, start)
+        export(checkpoint, leg.exported, environment, start)
         say(f"{leg.launch.stage}: {leg.exported}")
     return legs[-1].exported
 

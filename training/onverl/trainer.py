@@ -39,6 +39,8 @@ class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
 
     def __init__(self, config: Any) -> None:
         """Raises: ConfigError: a guard is set wrongly. InputError: the disk has no room for a checkpoint folder."""
+        # veRL asks for the mode by name: any other one drops a whole group for one rollout without a sample.
+        config.trainer.v1.trainer_mode = "sync"
         super().__init__(config)
         given = OmegaConf.select(config, "mia_guards")
         limits: Any = OmegaConf.to_container(given, resolve=True) if given is not None else None
