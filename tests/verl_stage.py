@@ -40,6 +40,8 @@ class Service:
 
     url: str = ""
     requests: list[str] = field(default_factory=list)
+    down: int = 0
+    """So many requests more are answered as an overloaded server does."""
 
 
 @contextmanager
@@ -57,6 +59,11 @@ def serving_world(world: World) -> Iterator[Service]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             told.requests.append(scope["path"])
+            if told.down:
+                told.down -= 1
+                await send({"type": "http.response.start", "status": 503, "headers": []})
+                await send({"type": "http.response.body", "body": b"busy"})
+                return
         await service(scope, receive, send)
 
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))

@@ -7,8 +7,6 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from mia_skill.cli.console import Settings
-
 __all__ = ["alternate", "executor", "export", "planner"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,78 +29,52 @@ def of_a_run(command: F) -> F:
     return command
 
 
-@click.command()
-@of_a_run
-@click.option("--model", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where it begins.")
-@click.option("--other", nargs=2, metavar="URL NAME", help="The frozen Planner that replans; none: nobody does.")
-@click.option("--search", default="row", show_default=True, metavar="URL", help="/retrieve service, or each row's own.")
-@click.pass_obj
-def executor(
-    _settings: Settings,
-    data: Path,
-    out: Path,
-    machine: str,
-    dry_run: bool,
-    overrides: tuple[str, ...],
-    model: Path,
-    other: tuple[str, str] | None,
-    search: str,
-) -> None:
-    """Stage 1: GRPO of the Executor, with live tools and given plans (paper eq. 1 and 2).
+def stage_command(stage: str, text: str) -> click.Command:
+    """`mia train STAGE`."""
 
-    KEY=VALUE changes any setting of veRL or ours, e.g. actor_rollout_ref.rollout.n=4 mia.k=5.
-    """
-    run_stage("executor", data, out, machine, dry_run, overrides, model, other, search)
+    @click.command(name=stage, help=text)
+    @of_a_run
+    @click.option("--model", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where it begins.")
+    @click.option("--other", nargs=2, metavar="URL NAME", help="The frozen other agent, at any OpenAI endpoint.")
+    @click.option("--search", default="row", show_default=True, metavar="URL", help="/retrieve, or each row's own.")
+    def command(
+        data: Path,
+        out: Path,
+        machine: str,
+        dry_run: bool,
+        overrides: tuple[str, ...],
+        model: Path,
+        other: tuple[str, str] | None,
+        search: str,
+    ) -> None:
+        from training.launch import Launch, Machine, check_launch
+        from training.legs import run_launch
+        from training.record import Stage
 
+        launch = Launch(
+            cast(Stage, stage), data, model, out, cast(Machine, machine), other or None, search, overrides=overrides
+        )
+        check_launch(launch)
+        if dry_run:
+            click.echo(shlex.join(launch.command))
+            if launch.checkpoint is not None:
+                click.echo(f"# resumes from {launch.checkpoint}")
+            return
+        checkpoint = run_launch(launch)
+        click.echo(f"checkpoint: {checkpoint}\nexport it: mia train export --checkpoint {checkpoint} --out FOLDER")
 
-@click.command()
-@of_a_run
-@click.option("--model", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where it begins.")
-@click.option("--other", nargs=2, metavar="URL NAME", help="The frozen Executor, served by any OpenAI endpoint.")
-@click.option("--search", default="row", show_default=True, metavar="URL", help="/retrieve service, or each row's own.")
-@click.pass_obj
-def planner(
-    _settings: Settings,
-    data: Path,
-    out: Path,
-    machine: str,
-    dry_run: bool,
-    overrides: tuple[str, ...],
-    model: Path,
-    other: tuple[str, str] | None,
-    search: str,
-) -> None:
-    """Stage 2: GRPO of the Planner beside a frozen Executor (paper eq. 1 and 4)."""
-    run_stage("planner", data, out, machine, dry_run, overrides, model, other, search)
+    return command
 
 
-def run_stage(
-    stage: str,
-    data: Path,
-    out: Path,
-    machine: str,
-    dry_run: bool,
-    overrides: tuple[str, ...],
-    model: Path,
-    other: tuple[str, str] | None,
-    search: str,
-) -> None:
-    """Check, then run or show."""
-    from training.launch import Launch, Machine, check_launch
-    from training.legs import run_launch
-    from training.record import Stage
-
-    launch = Launch(
-        cast(Stage, stage), data, model, out, cast(Machine, machine), other or None, search, overrides=overrides
-    )
-    check_launch(launch)
-    if dry_run:
-        click.echo(shlex.join(launch.command))
-        if launch.checkpoint is not None:
-            click.echo(f"# resumes from {launch.checkpoint}")
-        return
-    checkpoint = run_launch(launch)
-    click.echo(f"checkpoint: {checkpoint}\nexport it: mia train export --checkpoint {checkpoint} --out FOLDER")
+CHANGES = "KEY=VALUE changes any setting of veRL or ours, e.g. actor_rollout_ref.rollout.n=4 mia.k=5."
+executor = stage_command(
+    "executor",
+    "Stage 1: GRPO of the Executor, with live tools and given plans (paper eq. 1 and 2). Without --other nobody "
+    f"replans.\n\n{CHANGES}",
+)
+planner = stage_command(
+    "planner", f"Stage 2: GRPO of the Planner beside a frozen Executor (paper eq. 1 and 4).\n\n{CHANGES}"
+)
 
 
 @click.command()
@@ -111,9 +83,7 @@ def run_stage(
 @click.option("--planner", "second", required=True, type=click.Path(file_okay=False, path_type=Path), help="Its model.")
 @click.option("--stages", default=2, show_default=True, type=click.IntRange(1, 20), help="Executor, Planner, ...")
 @click.option("--port", default=8141, show_default=True, help="Of the frozen agent's server, on loopback.")
-@click.pass_obj
 def alternate(
-    _settings: Settings,
     data: Path,
     out: Path,
     machine: str,
@@ -150,8 +120,7 @@ def alternate(
 @click.option("--checkpoint", required=True, type=click.Path(file_okay=False, path_type=Path), help="global_step_N.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write.")
 @click.option("--cpu", is_flag=True, help="The checkpoint is of a run without a GPU.")
-@click.pass_obj
-def export(_settings: Settings, checkpoint: Path, out: Path, cpu: bool) -> None:
+def export(checkpoint: Path, out: Path, cpu: bool) -> None:
     """A checkpoint as a Hugging Face folder, which transformers and `vllm serve` load (veRL's own merger)."""
     from training.launch import environment_for
     from training.legs import export as merged

@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from mia_skill.core.errors import ConfigError, MiaError
+from mia_skill.core.errors import MiaError
+from training.onverl.settings import read_part
 
 __all__ = ["Guard", "GuardLimits", "RunStopped", "read_limits"]
 
@@ -43,18 +44,8 @@ class GuardLimits(BaseModel):
 
 
 def read_limits(given: Mapping[str, object] | None) -> GuardLimits:
-    """The limits under `mia_guards`.
-
-    Raises:
-        ConfigError: a key is unknown or a value cannot be used.
-    """
-    try:
-        return GuardLimits.model_validate(given or {})
-    except ValidationError as cause:
-        problem = cause.errors(include_url=False, include_context=False)[0]
-        where = ".".join(["mia_guards", *map(str, problem["loc"])])
-        known = ", ".join(GuardLimits.model_fields)
-        raise ConfigError(f"{where}: {problem['msg']} (keys of mia_guards: {known})") from None
+    """The limits under `mia_guards`. Raises: ConfigError: a key is unknown or a value cannot be used."""
+    return read_part("mia_guards", GuardLimits, given)
 
 
 @dataclass

@@ -1,14 +1,16 @@
 """The `mia` part of a veRL run's settings: read once per rollout, checked before the run."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mia_skill.core.config import BudgetConfig, EndpointConfig
 from mia_skill.core.errors import ConfigError
 
-__all__ = ["LoopSettings", "ServiceLimits", "read_settings"]
+__all__ = ["LoopSettings", "ServiceLimits", "read_part", "read_settings"]
+
+Form = TypeVar("Form", bound=BaseModel)
 
 
 class ServiceLimits(BaseModel):
@@ -47,15 +49,20 @@ class LoopSettings(BaseModel):
 
 
 def read_settings(given: Mapping[str, Any] | None) -> LoopSettings:
-    """The settings under `mia`.
+    """The settings under `mia`. Raises: ConfigError: a key is unknown or a value cannot be used."""
+    return read_part("mia", LoopSettings, given)
+
+
+def read_part(part: str, form: type[Form], given: Mapping[str, Any] | None) -> Form:
+    """One part of a run's settings.
 
     Raises:
-        ConfigError: a key is unknown or a value cannot be used.
+        ConfigError: a key is unknown or a value cannot be used; the message names it and the known ones.
     """
     try:
-        return LoopSettings.model_validate(given or {})
+        return form.model_validate(given or {})
     except ValidationError as cause:
         problem = cause.errors(include_url=False, include_context=False)[0]
-        where = ".".join(["mia", *map(str, problem["loc"])])
-        known = ", ".join(LoopSettings.model_fields)
-        raise ConfigError(f"{where}: {problem['msg']} (keys of mia: {known})") from None
+        where = ".".join([part, *map(str, problem["loc"])])
+        known = ", ".join(form.model_fields)
+        raise ConfigError(f"{where}: {problem['msg']} (keys of {part}: {known})") from None
