@@ -19,7 +19,6 @@ from mia_skill.agents.executor import Finder
 from mia_skill.core.errors import ConfigError, JudgeError
 from mia_skill.core.types import Passage
 from training.onverl.outcome import KEY, report
-from training.onverl.render import renderer_for
 from training.onverl.sampler import ServerSampler
 from training.onverl.settings import LoopSettings, read_settings
 from training.onverl.staff import Staff
@@ -63,7 +62,7 @@ class MiaAgentLoop(AgentLoopBase):  # type: ignore[misc]
         given = OmegaConf.select(self.config, "mia")
         self.settings = read_settings(OmegaConf.to_container(given, resolve=True) if given is not None else None)
         self.staff = staff_of(self.settings)
-        self.renderer = renderer_for(self.tokenizer, self.continuous_token_builder)
+        self.renderer = self.staff.renderer(self.tokenizer, self.continuous_token_builder)
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> list[AgentLoopOutput]:
         """The rollout's conversations.

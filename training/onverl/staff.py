@@ -1,4 +1,4 @@
-"""Who works beside the trained policy, made once per process: searches, the frozen agent, the judge."""
+"""What all rollouts of a process share: searches, the frozen agent, the judge, the way to tokens."""
 
 import re
 from dataclasses import dataclass, field
@@ -10,8 +10,10 @@ from mia_skill.core.errors import ConfigError
 from mia_skill.core.openai_chat import OpenAIChat
 from retrieval.remote import RemoteCorpus
 from retrieval.world import build_world
+from training.onverl.render import Builder, renderer_for
 from training.onverl.services import Patience, PatientChat, PatientFinder, ReferenceJudge
 from training.onverl.settings import LoopSettings
+from training.policy import Renderer, Tokenizer
 from training.task import GoldJudge, Task, WorldShelf
 from trust.reference import Grader
 
@@ -22,11 +24,22 @@ WORLD = re.compile(r"world:(\d+):(\d+)")
 
 @dataclass
 class Staff:
-    """Connections and worlds of one worker process: all of its rollouts use them."""
+    """Made once for the settings of a run."""
 
     settings: LoopSettings
     _finders: dict[str, Finder] = field(default_factory=dict, repr=False)
     _chats: dict[EndpointConfig, ChatModel] = field(default_factory=dict, repr=False)
+    _renderer: Renderer | None = field(default=None, repr=False)
+
+    def renderer(self, tokenizer: Tokenizer, builder: Builder) -> Renderer:
+        """How this process turns messages into tokens; tried once, since every rollout asks.
+
+        Raises:
+            TemplateError: template and tokenizer belong to different models.
+        """
+        if self._renderer is None or self._renderer.tokenizer is not tokenizer:
+            self._renderer = renderer_for(tokenizer, builder)
+        return self._renderer
 
     def finder(self, task: Task) -> Finder:
         """What the task searches.
