@@ -51,7 +51,7 @@ def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(st
     assert isinstance(service, Service)
     rows = write_rows(tasks[:8], folder / "train.parquet", service.url)
     out = folder / "run"
-    service.down = 6
+    service.down = 40
     run = train(*sizes(model, rows, out, steps=2), "data.mia_stage=executor", "mia.services.pause_s=0.2")
     assert run.code == 0, run.log[-6000:]
     rewards = run.series("critic/score/mean")
@@ -59,7 +59,7 @@ def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(st
     assert all(0 <= one <= 1 for one in rewards)
     assert max(run.series("actor/grad_norm")) > 0
     assert max(run.series("training/rollout_probs_diff_max")) < 1e-2
-    assert len(service.requests) > 14
+    assert len(service.requests) > 48
     assert "is down, so the run pauses" in run.log
     assert "answers again" in run.log
     assert max(run.series("mia/searches/mean")) > 0
