@@ -93,8 +93,7 @@ def moved(before: list[Any], policy: Any) -> bool:
 def test_the_fast_decoder_gives_the_logits_of_the_plain_one_for_prompts_of_all_lengths() -> None:
     import torch
 
-    from training.decoder import GraphDecoder
-    from training.tiny import PlainDecoder
+    from training.decoder import GraphDecoder, PlainDecoder
 
     plain, words = model(97), torch.Generator().manual_seed(1)
     prompts = [torch.randint(97, (size,), generator=words).tolist() for size in (3, 41, 17, 140)]

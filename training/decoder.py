@@ -13,7 +13,7 @@ from torch.nn.functional import embedding, linear, scaled_dot_product_attention,
 
 from mia_skill.core.errors import InputError
 
-__all__ = ["GraphDecoder", "logits_of"]
+__all__ = ["GraphDecoder", "PlainDecoder", "logits_of"]
 
 ROWS, LENGTHS = 64, 128
 """Shapes are rounded up to multiples of these, so that few graphs are captured."""
@@ -165,6 +165,40 @@ class GraphDecoder:
         """Rotary positions."""
         left, right = heads.float().chunk(2, dim=-1)
         return (heads.float() * cos + torch.cat([-right, left], dim=-1) * sin).to(self.dtype)
+
+
+class PlainDecoder:
+    """Writes with a transformers model of any kind: read the prompts, then one token for every row at a time."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def load(self, weights: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(weights)
+
+    def start(self, prompts: Sequence[Sequence[int]], most: int) -> Any:
+        """Logits of the next token of each prompt; all prompts end at the right, so that all go on at one place."""
+        longest = max(map(len, prompts))
+        self.seen_BT = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in prompts])
+        self.seen_BT = self.seen_BT.to(self.model.device)
+        self.cache = None
+        self.place_BT = (self.seen_BT.cumsum(1) - 1).clamp(min=0)
+        return self._forward(torch.tensor([[0] * (longest - len(one)) + list(one) for one in prompts]))
+
+    def step(self, token_B: Any) -> Any:
+        """Logits after one more token of every row."""
+        self.seen_BT = torch.cat([self.seen_BT, self.seen_BT.new_ones(len(token_B), 1)], 1)
+        self.place_BT = self.place_BT[:, -1:] + 1
+        return self._forward(token_B[:, None])
+
+    @torch.no_grad()
+    def _forward(self, ids_BT: Any) -> Any:
+        out = self.model(
+            input_ids=ids_BT.to(self.model.device), attention_mask=self.seen_BT, position_ids=self.place_BT,
+            past_key_values=self.cache, use_cache=True, logits_to_keep=1,
+        )  # fmt: skip
+        self.cache = out.past_key_values
+        return out.logits[:, -1].float()
 
 
 def up(number: int, step: int) -> int:

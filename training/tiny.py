@@ -11,7 +11,7 @@ The updater of other loops is `learner.update(groups)`, where a group holds the 
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mia_skill.core.errors import InputError
 from training.advantage import group_advantages
-from training.decoder import GraphDecoder, logits_of
+from training.decoder import GraphDecoder, PlainDecoder, logits_of
 from training.policy import Conversation, Renderer, Sampled
 from training.rollout import Rollout
 from training.task import Task
@@ -59,40 +59,6 @@ class Waiting:
     most: int
     stop: tuple[str, ...]
     reply: "asyncio.Future[Sampled]"
-
-
-class PlainDecoder:
-    """Writes with a transformers model of any kind: read the prompts, then one token for every row at a time."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
-    def load(self, weights: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(weights)
-
-    def start(self, prompts: Sequence[Sequence[int]], most: int) -> Any:
-        """Logits of the next token of each prompt; all prompts end at the right, so that all go on at one place."""
-        longest = max(map(len, prompts))
-        self.seen_BT = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in prompts])
-        self.seen_BT = self.seen_BT.to(self.model.device)
-        self.cache = None
-        self.place_BT = (self.seen_BT.cumsum(1) - 1).clamp(min=0)
-        return self._forward(torch.tensor([[0] * (longest - len(one)) + list(one) for one in prompts]))
-
-    def step(self, token_B: Any) -> Any:
-        """Logits after one more token of every row."""
-        self.seen_BT = torch.cat([self.seen_BT, self.seen_BT.new_ones(len(token_B), 1)], 1)
-        self.place_BT = self.place_BT[:, -1:] + 1
-        return self._forward(token_B[:, None])
-
-    @torch.no_grad()
-    def _forward(self, ids_BT: Any) -> Any:
-        out = self.model(
-            input_ids=ids_BT.to(self.model.device), attention_mask=self.seen_BT, position_ids=self.place_BT,
-            past_key_values=self.cache, use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
-        self.cache = out.past_key_values
-        return out.logits[:, -1].float()
 
 
 class LocalSampler:
@@ -286,6 +252,26 @@ class Learner:
             plain.load_state_dict(self.weights())
         plain.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+
+    def checkpoint(self, file: Path) -> None:
+        """Everything that a resumed run needs, renamed into place when it is whole."""
+        partial = file.with_suffix(".partial")
+        torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}, partial)
+        partial.replace(file)
+
+    def restore(self, file: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            InputError: it belongs to another model.
+        """
+        kept = torch.load(file, map_location=self.model.device, weights_only=True)
+        try:
+            self.model.load_state_dict(kept["model"])
+            self.optimizer.load_state_dict(kept["optimizer"])
+        except (RuntimeError, ValueError) as cause:
+            raise InputError(f"{file} is a checkpoint of another model: {cause}") from cause
+        self.sync()
 
     @contextmanager
     def _merged(self) -> Iterator[None]:
