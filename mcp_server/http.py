@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from ipaddress import ip_address
+from typing import Literal
 
 import anyio
 import uvicorn
@@ -21,6 +22,7 @@ from mia_skill.core.errors import ConfigError
 
 __all__ = ["allowed_names", "bearer", "build_app", "listen", "refuse_open_door", "run_app", "run_http"]
 
+Parser = Literal["auto", "h11"]
 PATH = "/mcp"
 GRACE_S = 5
 """How long open streams may hold up the end."""
@@ -34,11 +36,14 @@ async def run_http(server: MCPServer[Backend], settings: ServerConfig) -> None:
     Raises:
         ConfigError: beyond loopback without tokens, or the address cannot be bound.
     """
-    await run_app(build_app(server, settings), settings, "MCP", PATH)
+    await run_app(build_app(server, settings), settings, "MCP", PATH, parser="h11")
 
 
-async def run_app(app: ASGIApp, settings: ServerConfig, what: str, path: str) -> None:
+async def run_app(app: ASGIApp, settings: ServerConfig, what: str, path: str, parser: Parser = "auto") -> None:
     """Serve an application until a signal; `what` is served at `path`. The address goes to stderr.
+
+    `auto` takes the faster httptools where it is installed. It keeps blanks behind a header's value, which MCP
+    compares with the body's: there only h11 reads headers as RFC 9110 5.5 says.
 
     Raises:
         ConfigError: the address cannot be bound.
@@ -48,7 +53,8 @@ async def run_app(app: ASGIApp, settings: ServerConfig, what: str, path: str) ->
         shown = f"[{host}]" if ":" in host else host
         sys.stderr.write(f"MIA serves {what} at http://{shown}:{port}{path}\n")
         sys.stderr.flush()
-        running = QuietServer(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S))
+        config = uvicorn.Config(app, http=parser, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S)
+        running = QuietServer(config)
         async with anyio.create_task_group() as group:
             group.start_soon(running.end_on_signal)
             await running.serve(sockets=[bound])
