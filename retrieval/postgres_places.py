@@ -18,6 +18,7 @@ from retrieval.places import Compared, bucket_of, known_state, pair_bucket
 from retrieval.postgres_schema import SEPARATOR
 from retrieval.postings import PSEUDO, Shaped, shaped
 from retrieval.tables import Row, Tables
+from retrieval.value import Standing, standing
 from retrieval.vectors import Rows, Vectors, blob
 
 __all__ = [
@@ -146,6 +147,12 @@ class Candidates:
 
     def lexical_shares(self, asked: Shaped) -> Rows:
         return np.asarray(self._packed["share"], dtype=np.float32)
+
+    def masked_products(self, query_D: Rows, at_E: NDArray[np.intp]) -> None:
+        """They stay on the server; those of the candidates are fetched."""
+
+    def standing(self, half_life_days: float, elsewhere: float, environment: str) -> Standing:
+        return standing(self.columns, half_life_days, elsewhere, environment)
 
 
 class PostgresPlaces:

@@ -107,6 +107,7 @@ class StopReason(StrEnum):
     SEARCH_LIMIT = "search_limit"
     TOKEN_LIMIT = "token_limit"
     TIME_LIMIT = "time_limit"
+    MONEY_LIMIT = "money_limit"
     GAVE_UP = "gave_up"
 
 

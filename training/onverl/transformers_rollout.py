@@ -14,12 +14,15 @@ import torch
 from verl.workers.rollout.base import _ROLLOUT_REGISTRY, BaseRollout
 from verl.workers.rollout.replica import RolloutReplica, RolloutReplicaRegistry, TokenOutput
 
+from training.decoder import PlainDecoder
 from training.policy import Sampled
 from training.tiny import LocalSampler, load
 
 __all__ = ["TransformersAdapter", "TransformersReplica", "TransformersServer"]
 
 NAME = "hf"
+GATHER_S = 0.004
+"""Requests come one by one through Ray: those within so many seconds share a batch."""
 
 
 class TransformersServer:
@@ -32,7 +35,7 @@ class TransformersServer:
         if device == "cuda":
             model = model.to(torch.bfloat16)
         self.model, self.most = model.eval(), response_length
-        self.sampler = LocalSampler(self.model, tokenizer, batch=batch)
+        self.sampler = LocalSampler(PlainDecoder(self.model), tokenizer, batch=batch)
         self.version = 0
         self.open = asyncio.Event()
         self.open.set()
@@ -42,6 +45,7 @@ class TransformersServer:
     ) -> TokenOutput:
         """One reply. `top_p` and `top_k` are not supported: the policy itself is sampled."""
         await self.open.wait()
+        await asyncio.sleep(GATHER_S)
         most = sampling_params.get("max_tokens") or sampling_params.get("max_new_tokens") or self.most
         made: Sampled = await self.sampler.generate(
             prompt_ids,
