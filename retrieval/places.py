@@ -1,6 +1,6 @@
 """Where rows are found by their vectors: what the bank's rules ask of FAISS in memory, or of pgvector."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -124,6 +124,10 @@ class Places(Protocol):
 
     def groups(self, rows: Tables) -> Iterable[tuple[Sequence[int], Rows]]:
         """Seqs and question vectors of every bucket of units."""
+        ...
+
+    def questions(self, rows: Tables, seqs: Sequence[int]) -> Mapping[int, Rows | None]:
+        """Question vectors of single units, those that have one."""
         ...
 
 

@@ -4,7 +4,7 @@ The index is one of half-precision vectors for each large bucket, so that no oth
 the right ones; what it finds is compared again with the full vectors. Words are found through the table of postings.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -244,6 +244,10 @@ class PostgresPlaces:
         for bucket in buckets:
             found = rows.execute(statement, (bucket,)).fetchall()
             yield [row[0] for row in found], np.stack([_received(row[1]) for row in found])
+
+    def questions(self, rows: Tables, seqs: Sequence[int]) -> Mapping[int, Rows | None]:
+        statement = "SELECT seq, vector_send(question) FROM vectors WHERE owner = 'unit' AND seq = ANY(?)"
+        return {seq: _received(vector) for seq, vector in rows.execute(statement, (list(seqs),))}
 
     # -- inside -------------------------------------------------------------------------------------------------
 
