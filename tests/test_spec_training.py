@@ -25,10 +25,13 @@ from letters import END, Letters, renderer
 
 from mia_skill.core.chat import ScriptedChat
 from mia_skill.core.config import BudgetConfig
-from mia_skill.core.errors import ModelUnreachableError
+from mia_skill.core.errors import ModelUnreachableError, SearchError
 from mia_skill.core.toolformat import ToolCall, render_answer, render_call, render_result
+from mia_skill.core.types import Passage
 from retrieval.world import WorldQuestion
 from training.coldstart import plan_text
+from training.onverl.services import Patience, PatientFinder
+from training.onverl.settings import ServiceLimits
 from training.policy import Sampled, TokenPolicy
 from training.reward import PlannerOutcome, planner_reward
 from training.rollout import Rollout, Setting, roll_out
@@ -124,3 +127,19 @@ async def test_a_frozen_planner_that_is_dead_makes_no_sample_and_nobody_takes_it
     lost = await roll_out(task, Setting("planner", shelf, policy, dead))
     assert lost.reward is None
     assert lost.outcome is None
+
+
+async def test_a_search_service_that_stays_down_is_no_sample_and_no_words_in_a_run() -> None:
+    task, question, _ = stage()
+
+    class Dead:
+        async def search(self, query: str, k: int = 5) -> tuple[Passage, ...]:
+            raise SearchError("connection refused", engine="corpus")
+
+    finder = PatientFinder(Dead(), Patience("the search service", ServiceLimits(patience_s=0), say=lambda _: None))
+    says = Says([call(question.queries[0]), render_answer("unknown")])
+    policy = TokenPolicy(says, renderer(), context=100_000)
+    made = await roll_out(task, Setting("executor", finder, policy))
+    assert made.reward is None
+    assert "has been down for" in made.lost
+    assert len(says.seen) == 1
