@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -34,7 +34,7 @@ class Choice:
     device: str = "cpu"
     lr: float = 1e-5
     rank: int = 0
-    how: Writing = Writing()
+    how: Writing = field(default_factory=Writing)
 
 
 def learner_of(choice: Choice) -> Learner:
@@ -80,7 +80,9 @@ def main(arguments: list[str]) -> int:
     out: Path = given.out
     try:
         learner = learner_of(
-            Choice(given.kind, out.parent / "own", texts, given.model, device=given.device, lr=given.lr, rank=given.rank)
+            Choice(
+                given.kind, out.parent / "own", texts, given.model, device=given.device, lr=given.lr, rank=given.rank
+            )
         )
         made, figures = learner.update(learner.load(given.parent), read_groups(given.groups))
     except MiaError as error:

@@ -95,7 +95,7 @@ class LocalLearner:
             return made, figures
 
     def _trainer_of(self, policy: LocalPolicy) -> Tiny:
-        """The trainer with the weights of `policy`: its own from the last step, or taken over with a fresh optimizer."""
+        """The trainer with the weights of `policy`: of its last step, or taken over with a fresh optimizer."""
         if self._trainer is None or self._holds is not policy:
             model = copy.deepcopy(policy.model).float()
             self._trainer = Tiny(model, policy.tokenizer, lr=self.lr, lora_rank=self.lora_rank)

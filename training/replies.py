@@ -37,8 +37,7 @@ async def replies(sampler: Sampler, renderer: Renderer, prompt: str, n: int, how
     turn = (Message(role="user", content=prompt),)
     told = await asyncio.gather(*(pen.complete(turn) for pen in pens))
     return tuple(
-        Rollout(text=reply.text, tokens=tokens_of(pen.conversations))
-        for pen, (reply,) in zip(pens, told, strict=True)
+        Rollout(text=reply.text, tokens=tokens_of(pen.conversations)) for pen, (reply,) in zip(pens, told, strict=True)
     )
 
 

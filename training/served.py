@@ -63,7 +63,9 @@ def sampled_of(answer: httpx.Response) -> Sampled:
     except (LookupError, TypeError, ValueError) as cause:
         raise ModelReplyError(f"{COMPLETIONS}: {cause!r}", raw=answer.text[:500]) from None
     if len(ids) != len(logprobs):
-        raise ModelReplyError(f"{len(ids)} token ids came with {len(logprobs)} log-probabilities", raw=answer.text[:500])
+        raise ModelReplyError(
+            f"{len(ids)} token ids came with {len(logprobs)} log-probabilities", raw=answer.text[:500]
+        )
     finish: Finish = "length" if told == "length" else "stop" if told == "stop" else "aborted"
     return Sampled(ids, logprobs, finish)
 
