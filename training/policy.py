@@ -5,6 +5,7 @@ the loss falls on tokens that nobody chose (facts of the peers: "token in, token
 serving"). The episode sees text; the policy keeps the ids beside it.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -16,6 +17,8 @@ from mia_skill.core.types import Usage, clean_text
 __all__ = ["ContextFull", "Conversation", "Renderer", "Sampled", "Sampler", "TemplateError", "TokenPolicy", "Tokenizer"]
 
 Finish = Literal["stop", "length", "aborted"]
+ENCODED = 4096
+"""Texts whose ids are kept."""
 LEAST_REPLY = 8
 """Tokens: with less room than this a conversation is over."""
 
@@ -68,6 +71,8 @@ class Renderer:
     """Messages to tokens, in the one way that serving uses too: the model's own chat template."""
 
     tokenizer: Tokenizer
+    known: OrderedDict[str, tuple[int, ...]] = field(default_factory=OrderedDict, repr=False, compare=False)
+    """Ids of texts encoded lately: the rollouts of a question begin alike, and tokenising is what their prompts cost."""
 
     def text(self, messages: Sequence[Message]) -> str:
         """The prompt after which the assistant speaks."""
@@ -75,7 +80,12 @@ class Renderer:
         return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
     def encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        ids = self.known.get(text)
+        if ids is None:
+            ids = self.known[text] = tuple(self.tokenizer.encode(text, add_special_tokens=False))
+            if len(self.known) > ENCODED:
+                self.known.popitem(last=False)
+        return list(ids)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The words of a reply; the special token that ended it is none."""
