@@ -14,7 +14,7 @@ from retrieval.embed import HashEmbedder
 from retrieval.sqlite_bank import SqliteBank
 from training.gold import GoldJudge, first_plan
 from training.groups import Group, NullUpdater, UpdateStats
-from training.ttl import Answered, Attempt, Judging, TestTime, majority
+from training.ttl import Answered, Attempt, Draft, Judging, TestTime, majority
 
 QUESTION = Question(text="Who founded Velmora Works?", id="q1")
 ANSWERS = ("Aldric Tesh", "Bera Noll", "Bera Noll", "Aldric Tesh")
@@ -26,11 +26,17 @@ class Four:
     def __init__(self, answers: Sequence[str | None] = ANSWERS) -> None:
         self.answers = answers
 
-    async def plans(self, question: Question, recall: Recall, n: int) -> tuple[Plan, ...]:
-        return tuple(Plan(steps=(f"way {index} of {question.text}",)) for index in range(n))
+    async def plans(self, question: Question, recall: Recall, n: int) -> tuple[Draft, ...]:
+        return tuple(
+            Draft(plan=Plan(steps=(f"way {index} of {question.text}",)), number=index)
+            if self.answers[index] != "no plan"
+            else Draft(number=index)
+            for index in range(n)
+        )
 
-    async def attempt(self, question: Question, plan: Plan) -> Attempt:
-        index = int(plan.steps[0].split()[1])
+    async def attempt(self, question: Question, draft: Draft) -> Attempt:
+        index, plan = draft.number, draft.plan
+        assert plan is not None
         answer = self.answers[index]
         if answer is None:
             raise ModelUnreachableError("down")
@@ -146,6 +152,24 @@ async def test_a_plan_whose_model_is_down_is_no_sample_and_a_pick_that_is_down_n
     told: list[Answered] = []
     learned = await make(student=Four((None, *ANSWERS[1:])), record=told.append).batch((QUESTION,))
     assert (learned.skipped, told) == (1, [])
+
+
+async def test_a_reply_that_is_no_plan_is_a_sample_that_earns_nothing_and_is_never_picked(make: Make) -> None:
+    told: list[Answered] = []
+    learned = await make(student=Four(("no plan", "Aldric Tesh", *ANSWERS[2:])), record=told.append).batch((QUESTION,))
+    assert learned.rewards[0] == pytest.approx((0.0, 1.0, 0.05, 1.0))
+    assert (told[0].picked, told[0].answer) == (1, "Aldric Tesh")
+    told.clear()
+    learned = await make(student=Four(("no plan",) * 4), record=told.append).batch((QUESTION,))
+    assert (told[0].picked, told[0].answer, learned.skipped, learned.update.groups) == (None, "", 0, 0)
+
+
+async def test_a_run_without_an_answer_earns_little_and_an_abstention_earns_no_reward(make: Make) -> None:
+    async def panel(_question: Question, case: Case, /) -> Verdict:
+        return Verdict(label=Label.ABSTAIN if case.answer == "Bera Noll" else Label.NOT_ATTEMPTED)
+
+    learned = await make(panel).batch((QUESTION,))
+    assert learned.rewards[0] == (pytest.approx(0.05), None, None, pytest.approx(0.05))
 
 
 async def test_an_update_that_fails_leaves_the_answers_recorded_and_the_bank_as_it_was(

@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 
 from mia_skill.core.errors import TrainingError, boundary
+from training.decoder import PlainDecoder
 from training.groups import Group, Rollout
 from training.policy import Renderer
 from training.policy_store import Policy
@@ -21,7 +22,11 @@ from training.rollout import Rollout as Played
 from training.tiny import Learner as Tiny
 from training.tiny import LocalSampler, load
 
-__all__ = ["LocalLearner", "LocalPolicy", "step"]
+__all__ = ["IDLE", "LocalLearner", "LocalPolicy", "step"]
+
+
+IDLE: dict[str, Any] = {"sample_batch": 64, "context": 128}
+"""Of a trainer that only trains: its own sampler is never asked, so its cache is as small as it gets."""
 
 
 class LocalPolicy:
@@ -29,7 +34,7 @@ class LocalPolicy:
 
     def __init__(self, model: Any, tokenizer: Any, how: Writing) -> None:
         self.model, self.tokenizer, self.how = model.eval(), tokenizer, how
-        self.sampler = LocalSampler(self.model, tokenizer)
+        self.sampler = LocalSampler(PlainDecoder(self.model), tokenizer)
         self._renderer = Renderer(tokenizer)
         self._busy = anyio.Lock()
 
@@ -90,7 +95,7 @@ class LocalLearner:
             if not figures["rows"]:
                 self._holds = policy
                 return policy, figures
-            made = LocalPolicy(copy.deepcopy(trainer.sampler.model), trainer.tokenizer, self.how)
+            made = LocalPolicy(copied(trainer, policy.model), trainer.tokenizer, self.how)
             self._holds = made
             return made, figures
 
@@ -98,8 +103,19 @@ class LocalLearner:
         """The trainer with the weights of `policy`: of its last step, or taken over with a fresh optimizer."""
         if self._trainer is None or self._holds is not policy:
             model = copy.deepcopy(policy.model).float()
-            self._trainer = Tiny(model, policy.tokenizer, lr=self.lr, lora_rank=self.lora_rank)
+            self._trainer = Tiny(model, policy.tokenizer, lr=self.lr, lora_rank=self.lora_rank, **IDLE)
         return self._trainer
+
+
+def copied(trainer: Tiny, like: Any) -> Any:
+    """The trainer's weights, an adapter merged into them, in a model of their own."""
+    model = copy.deepcopy(like)
+    if trainer.lora:
+        trainer.model.merge_adapter()
+    model.load_state_dict(trainer.weights())
+    if trainer.lora:
+        trainer.model.unmerge_adapter()
+    return model
 
 
 def step(trainer: Tiny, played: list[list[Played]]) -> dict[str, float]:

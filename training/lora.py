@@ -10,7 +10,7 @@ from threading import Lock
 from mia_skill.core.errors import TrainingError
 from training.adapter import AdapterPool
 from training.groups import Group
-from training.local import step
+from training.local import IDLE, step
 from training.policy import Renderer
 from training.policy_store import Policy
 from training.replies import Writing, played_of
@@ -86,7 +86,7 @@ class AdapterLearner:
         """The model with its adapter, loaded when first needed."""
         if self._trainer is None:
             model, tokenizer = load(self.folder, self.device)
-            self._trainer = Tiny(model, tokenizer, lr=self.lr, lora_rank=self.rank)
+            self._trainer = Tiny(model, tokenizer, lr=self.lr, lora_rank=self.rank, **IDLE)
         return self._trainer
 
     def _renderer(self) -> Renderer:

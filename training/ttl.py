@@ -8,21 +8,33 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from mia_skill.agents.manager import Manager, Run
-from mia_skill.core.errors import InputError, JudgeError, ModelError, PlanError
+from mia_skill.core.errors import InputError, JudgeError, MiaError, ModelError, PlanError
 from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.types import Outcome, Plan, Question, Trajectory, Value
-from mia_skill.core.verdict import Case, Verdict
+from mia_skill.core.verdict import Case, Label, Verdict
 from retrieval.bank import MemoryQuery, PairHit, Recall
-from training.groups import Group, Rollout, Updater, UpdateStats
+from training.groups import Group, Rollout, Tokens, Updater, UpdateStats
 from training.reward import PlannerOutcome, planner_reward
 
-__all__ = ["Answered", "Attempt", "Learned", "Student", "TestTime", "majority"]
+__all__ = ["Answered", "Attempt", "Draft", "Learned", "Student", "TestTime", "gathered", "majority"]
+
+T = TypeVar("T")
+
+
+class Draft(Value):
+    """What the Planner wrote for a question."""
+
+    plan: Plan | None = None
+    """None: it is no plan. That is a sample, and it earns nothing."""
+    number: int = 0
+    """By which the student knows it again."""
+    tokens: tuple[Tokens, ...] = ()
 
 
 class Attempt(Value):
@@ -32,16 +44,20 @@ class Attempt(Value):
     trajectory: Trajectory
     first_answer: str = ""
     replanned: bool = False
+    format_ok: bool = True
+    """Plan and reflection could both be read."""
+    tokens: tuple[Tokens, ...] = ()
+    """What the Planner wrote, where it is a policy that learns."""
 
 
 class Student(Protocol):
     """Whoever plans and executes: agents with models, or the world's deterministic one."""
 
-    async def plans(self, question: Question, recall: Recall, n: int) -> tuple[Plan, ...]:
+    async def plans(self, question: Question, recall: Recall, n: int) -> tuple[Draft, ...]:
         """`n` plans, sampled."""
         ...
 
-    async def attempt(self, question: Question, plan: Plan) -> Attempt:
+    async def attempt(self, question: Question, draft: Draft) -> Attempt:
         """Carry one plan out, with at most one replan."""
         ...
 
@@ -61,7 +77,8 @@ class Answered(Value):
 
     number: int
     question: Question
-    picked: int
+    picked: int | None
+    """None: no plan was written, and the question stays unanswered."""
     answer: str
     majority: str = ""
     """maj@G: the most frequent answer of all plans, to compare with. Known only after all were carried out."""
@@ -86,8 +103,9 @@ class Sitting:
 
     question: Question
     recall: Recall
-    plans: tuple[Plan, ...]
-    picked: int
+    drafts: tuple[Draft, ...]
+    picked: int | None
+    """None: nothing that was written is a plan."""
     attempts: list[Attempt | None]
     verdicts: list[tuple[Verdict | None, Verdict | None]] = field(default_factory=list)
     """Of the first and of the final answer."""
@@ -123,12 +141,11 @@ class TestTime:
         """
         if not questions or len({one.text for one in questions}) != len(questions):
             raise InputError("a batch holds at least one question, and none twice")
-        sittings = [sitting for one in questions if (sitting := await self._open(one)) is not None]
+        opened = await gathered([self._open(one) for one in questions])
+        sittings = [one for one in opened if one is not None]
         records = [self._record(one) for one in sittings]
-        for sitting in sittings:
-            await self._carry_out(sitting)
-        for sitting in sittings:
-            await self._judge(sitting)
+        await gathered([self._carry_out(sitting) for sitting in sittings])
+        await gathered([self._judge(sitting) for sitting in sittings])
         rewards = [self._rewards(one) for one in sittings]
         await self.listener(Event(stage="update", message=self.updater.name))
         stats = await self.updater.update([group_of(*both) for both in zip(sittings, rewards, strict=True)])
@@ -152,21 +169,25 @@ class TestTime:
         recall = await self.manager.recall(query)
         pairs = await anyio.to_thread.run_sync(self._pairs, question)
         try:
-            plans = await self.student.plans(question, recall, self.width)
-            picked = await self.pick(question, plans, pairs)
-            if not 0 <= picked < len(plans):
-                raise PlanError(f"plan {picked} of {len(plans)} was picked", raw=str(picked))
-            attempts: list[Attempt | None] = [None] * len(plans)
-            attempts[picked] = await self.student.attempt(question, plans[picked])
+            drafts = await self.student.plans(question, recall, self.width)
+            readable = [index for index, draft in enumerate(drafts) if draft.plan is not None]
+            plans = [draft.plan for draft in drafts if draft.plan is not None]
+            sitting = Sitting(question, recall, drafts, None, [None] * len(drafts))
+            if plans:
+                chosen = await self.pick(question, plans, pairs)
+                if not 0 <= chosen < len(plans):
+                    raise PlanError(f"plan {chosen} of {len(plans)} was picked", raw=str(chosen))
+                sitting.picked = readable[chosen]
+                sitting.attempts[sitting.picked] = await self.student.attempt(question, drafts[sitting.picked])
         except (ModelError, PlanError):
             return None
-        return Sitting(question, recall, plans, picked, attempts)
+        return sitting
 
     def _pairs(self, question: Question) -> tuple[PairHit, ...]:
         return self.manager.bank.similar_pairs(question.text, caption=question.caption, namespace=self.namespace)
 
     def _record(self, sitting: Sitting) -> Answered:
-        attempt = sitting.attempts[sitting.picked]
+        attempt = None if sitting.picked is None else sitting.attempts[sitting.picked]
         told = Answered(
             number=self.answered,
             question=sitting.question,
@@ -180,12 +201,15 @@ class TestTime:
 
     async def _carry_out(self, sitting: Sitting) -> None:
         """All other plans too; one whose model fails is no sample."""
-        for index, plan in enumerate(sitting.plans):
-            if sitting.attempts[index] is None:
-                try:
-                    sitting.attempts[index] = await self.student.attempt(sitting.question, plan)
-                except (ModelError, PlanError):
-                    continue
+
+        async def one(index: int, draft: Draft) -> None:
+            try:
+                sitting.attempts[index] = await self.student.attempt(sitting.question, draft)
+            except (ModelError, PlanError):
+                return
+
+        left = [index for index, draft in enumerate(sitting.drafts) if draft.plan and sitting.attempts[index] is None]
+        await gathered([one(index, sitting.drafts[index]) for index in left])
 
     async def _judge(self, sitting: Sitting) -> None:
         for attempt in sitting.attempts:
@@ -205,13 +229,21 @@ class TestTime:
             return None
 
     def _rewards(self, sitting: Sitting) -> tuple[float | None, ...]:
-        """Equation 4 for each plan; None where the judge failed or abstained."""
+        """Equation 4 for each plan; None where the judge failed or abstained, 0 for what is no plan."""
         made: list[float | None] = []
-        for attempt, (first, final) in zip(sitting.attempts, sitting.verdicts, strict=True):
+        for draft, attempt, (first, final) in zip(sitting.drafts, sitting.attempts, sitting.verdicts, strict=True):
+            if draft.plan is None:
+                made.append(0.0)
+                continue
             if attempt is None or first is None or final is None:
                 made.append(None)
                 continue
-            run = PlannerOutcome(first=first.outcome, final=final.outcome, replanned=attempt.replanned, format_ok=True)
+            run = PlannerOutcome(
+                first=held(first),
+                final=held(final),
+                replanned=attempt.replanned,
+                format_ok=attempt.format_ok,
+            )
             made.append(planner_reward(run))
         return tuple(made)
 
@@ -247,10 +279,38 @@ class TestTime:
 
 def group_of(sitting: Sitting, rewards: Sequence[float | None]) -> Group:
     """The plans of one question as a group."""
-    rollouts = tuple(
-        Rollout(text=plan.text, reward=reward) for plan, reward in zip(sitting.plans, rewards, strict=True)
-    )
-    return Group(key=sitting.question.id or sitting.question.text, prompt=sitting.question.text, rollouts=rollouts)
+    rollouts = []
+    for draft, attempt, reward in zip(sitting.drafts, sitting.attempts, rewards, strict=True):
+        text = draft.plan.text if draft.plan else ""
+        rollouts.append(Rollout(text=text, reward=reward, tokens=attempt.tokens if attempt else draft.tokens))
+    key = sitting.question.id or sitting.question.text
+    return Group(key=key, prompt=sitting.question.text, rollouts=tuple(rollouts))
+
+
+def held(verdict: Verdict) -> Outcome | None:
+    """What a reward counts: no answer is not a right one, and needs no judge; an abstention counts as nothing."""
+    return Outcome.INCORRECT if verdict.label is Label.NOT_ATTEMPTED else verdict.outcome
+
+
+async def gathered(work: Sequence[Awaitable[T]]) -> list[T]:
+    """All at once, results in their order. The first error that is ours stops the others and is raised as it is."""
+    made: dict[int, T] = {}
+
+    async def one(place: int, task: Awaitable[T]) -> None:
+        made[place] = await task
+
+    try:
+        async with anyio.create_task_group() as group:
+            for place, task in enumerate(work):
+                group.start_soon(one, place, task)
+    except* MiaError as errors:
+        raise first_of(errors) from None
+    return [made[place] for place in range(len(work))]
+
+
+def first_of(errors: BaseExceptionGroup[MiaError]) -> MiaError:
+    one = errors.exceptions[0]
+    return first_of(one) if isinstance(one, BaseExceptionGroup) else one
 
 
 def majority(answers: Sequence[str]) -> str:
