@@ -33,7 +33,8 @@ class AgentStudent:
     limits: BudgetConfig
     k: int = 1
     searches: int = 0
-    """Made so far: what right answers cost."""
+    written: int = 0
+    """Searches made and tokens written so far by Planner and Executor: what right answers cost."""
     _pens: dict[int, TokenPolicy] = field(default_factory=dict, init=False, repr=False)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count, init=False, repr=False)
 
@@ -44,7 +45,8 @@ class AgentStudent:
     async def _plan(self, question: Question, recall: Recall) -> Draft:
         pen, number = self.planner(), next(self._numbers)
         try:
-            plan, _ = await Planner(pen).plan(question, recall)
+            plan, usage = await Planner(pen).plan(question, recall)
+            self.written += usage.completion_tokens
         except PlanError:
             return Draft(tokens=tokens_of(pen.conversations))
         self._pens[number] = pen
@@ -70,6 +72,7 @@ class AgentStudent:
             decision, run, read = None, first, False
         new = decision.plan if decision else None
         self.searches += len(run.steps)
+        self.written += spent.usage.completion_tokens
         return Attempt(
             plan=new or draft.plan,
             trajectory=run,

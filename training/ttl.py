@@ -130,6 +130,8 @@ class TestTime:
     namespace: str = "default"
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     listener: Listener = silent
+    eager: bool = False
+    """Carry all plans out at once and not the picked one first: for a model server that has room for them."""
     answered: int = 0
 
     async def batch(self, questions: Sequence[Question]) -> Learned:
@@ -178,7 +180,8 @@ class TestTime:
                 if not 0 <= chosen < len(plans):
                     raise PlanError(f"plan {chosen} of {len(plans)} was picked", raw=str(chosen))
                 sitting.picked = readable[chosen]
-                sitting.attempts[sitting.picked] = await self.student.attempt(question, drafts[sitting.picked])
+                others = [self._carry_out(sitting)] if self.eager else []
+                await gathered([self._attempt(sitting, sitting.picked), *others])
         except (ModelError, PlanError):
             return None
         return sitting
@@ -199,17 +202,22 @@ class TestTime:
         self.record(told)
         return told
 
+    async def _attempt(self, sitting: Sitting, index: int) -> None:
+        sitting.attempts[index] = await self.student.attempt(sitting.question, sitting.drafts[index])
+
     async def _carry_out(self, sitting: Sitting) -> None:
         """All other plans too; one whose model fails is no sample."""
 
-        async def one(index: int, draft: Draft) -> None:
+        async def one(index: int) -> None:
             try:
-                sitting.attempts[index] = await self.student.attempt(sitting.question, draft)
+                await self._attempt(sitting, index)
             except (ModelError, PlanError):
                 return
 
-        left = [index for index, draft in enumerate(sitting.drafts) if draft.plan and sitting.attempts[index] is None]
-        await gathered([one(index, sitting.drafts[index]) for index in left])
+        known = [index for index, attempt in enumerate(sitting.attempts) if attempt is not None]
+        done = {sitting.picked, *known}
+        left = [index for index, draft in enumerate(sitting.drafts) if draft.plan and index not in done]
+        await gathered([one(index) for index in left])
 
     async def _judge(self, sitting: Sitting) -> None:
         for attempt in sitting.attempts:
