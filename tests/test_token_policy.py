@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from mia_skill.core.chat import Message
 from mia_skill.core.config import BudgetConfig
 from mia_skill.core.errors import InputError
+from retrieval.remote import RemoteCorpus
 from retrieval.world import build_world
 from training.coldstart import expert_examples
 from training.policy import ContextFull, Renderer, Sampled, TemplateError, TokenPolicy
-from training.rollout import Setting, roll_out
+from training.rollout import Role, Setting, roll_out
 from training.task import WorldShelf, world_tasks
 
 END = 0x110000
@@ -146,6 +147,18 @@ async def test_no_plan_from_a_trained_planner_is_a_sample_and_no_plan_for_an_exe
     none = await roll_out(task.model_copy(update={"plan": ()}), Setting("executor", shelf, executor))
     assert none.reward is None
     assert none.lost.startswith("plan")
+
+
+@pytest.mark.parametrize("role", ["executor", "planner"])
+async def test_a_search_service_that_is_down_makes_no_sample_for_whoever_is_trained(role: Role) -> None:
+    (task, *_), _, _ = world_tasks(5, 40, limit=2)
+    call = '<tool_call>{"name": "search", "arguments": {"query": "x"}}</tool_call>'
+    lines = {"planner": ['{"steps": ["search"]}'], "executor": [call, "<answer>unknown</answer>"]}
+    policies = {name: TokenPolicy(Says(said), renderer(), context=100_000) for name, said in lines.items()}
+    other = policies["executor" if role == "planner" else "planner"]
+    made = await roll_out(task, Setting(role, RemoteCorpus("http://127.0.0.1:9"), policies[role], other))
+    assert made.reward is None
+    assert made.lost.startswith("ToolOutage: search is down")
 
 
 async def test_an_executor_that_only_answers_earns_format_but_not_tool() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mia_skill.agents.manager import Manager
-from mia_skill.core.errors import BankError, InputError, JudgeError, ModelUnreachableError
+from mia_skill.core.errors import BankError, InputError, JudgeError, MiaError, ModelUnreachableError, ToolOutage
 from mia_skill.core.types import Outcome, Passage, Plan, Question, Step, Trajectory
 from mia_skill.core.verdict import Case, Label, Verdict
 from retrieval.bank import MemoryQuery, PairHit, Recall
@@ -14,32 +14,28 @@ from retrieval.embed import HashEmbedder
 from retrieval.sqlite_bank import SqliteBank
 from training.gold import GoldJudge, first_plan
 from training.groups import Group, NullUpdater, UpdateStats
-from training.ttl import Answered, Attempt, Draft, Judging, TestTime, majority
+from training.ttl import Answered, Attempt, Judging, TestTime, majority
 
 QUESTION = Question(text="Who founded Velmora Works?", id="q1")
+DOWN = ModelUnreachableError("down")
 ANSWERS = ("Aldric Tesh", "Bera Noll", "Bera Noll", "Aldric Tesh")
 
 
 class Four:
-    """Writes four plans; plan n answers with the n-th of `answers`. None is a model that cannot be reached."""
+    """Writes four plans; plan n answers with the n-th of `answers`. None is a part that is down."""
 
-    def __init__(self, answers: Sequence[str | None] = ANSWERS) -> None:
+    def __init__(self, answers: Sequence[str | None] = ANSWERS, down: MiaError = DOWN) -> None:
         self.answers = answers
+        self.down = down
 
-    async def plans(self, question: Question, recall: Recall, n: int) -> tuple[Draft, ...]:
-        return tuple(
-            Draft(plan=Plan(steps=(f"way {index} of {question.text}",)), number=index)
-            if self.answers[index] != "no plan"
-            else Draft(number=index)
-            for index in range(n)
-        )
+    async def plans(self, question: Question, recall: Recall, n: int) -> tuple[Plan, ...]:
+        return tuple(Plan(steps=(f"way {index} of {question.text}",)) for index in range(n))
 
-    async def attempt(self, question: Question, draft: Draft) -> Attempt:
-        index, plan = draft.number, draft.plan
-        assert plan is not None
+    async def attempt(self, question: Question, plan: Plan) -> Attempt:
+        index = int(plan.steps[0].split()[1])
         answer = self.answers[index]
         if answer is None:
-            raise ModelUnreachableError("down")
+            raise self.down
         page = Passage(id="p1", title="Velmora Works", text=f"Velmora Works was founded by {answer}.")
         run = Trajectory(steps=(Step(query=f"Velmora Works {index}", passages=(page,)),) * (index + 1), answer=answer)
         return Attempt(plan=plan, trajectory=run, first_answer=answer)
@@ -146,22 +142,15 @@ async def test_the_pick_is_shown_the_most_similar_plan_pairs_first(make: Make) -
     assert shown[2][0] == "Who founded Velmora Works in the north?"
 
 
-async def test_a_plan_whose_model_is_down_is_no_sample_and_a_pick_that_is_down_no_question(make: Make) -> None:
-    learned = await make(student=Four(("Aldric Tesh", None, "Bera Noll", None))).batch((QUESTION,))
+@pytest.mark.parametrize("down", [DOWN, ToolOutage("search is down")])
+async def test_a_plan_whose_part_is_down_is_no_sample_and_a_pick_that_is_down_no_question(
+    make: Make, down: MiaError
+) -> None:
+    learned = await make(student=Four(("Aldric Tesh", None, "Bera Noll", None), down)).batch((QUESTION,))
     assert [one is None for one in learned.rewards[0]] == [False, True, False, True]
     told: list[Answered] = []
-    learned = await make(student=Four((None, *ANSWERS[1:])), record=told.append).batch((QUESTION,))
+    learned = await make(student=Four((None, *ANSWERS[1:]), down), record=told.append).batch((QUESTION,))
     assert (learned.skipped, told) == (1, [])
-
-
-async def test_a_reply_that_is_no_plan_is_a_sample_that_earns_nothing_and_is_never_picked(make: Make) -> None:
-    told: list[Answered] = []
-    learned = await make(student=Four(("no plan", "Aldric Tesh", *ANSWERS[2:])), record=told.append).batch((QUESTION,))
-    assert learned.rewards[0] == pytest.approx((0.0, 1.0, 0.05, 1.0))
-    assert (told[0].picked, told[0].answer) == (1, "Aldric Tesh")
-    told.clear()
-    learned = await make(student=Four(("no plan",) * 4), record=told.append).batch((QUESTION,))
-    assert (told[0].picked, told[0].answer, learned.skipped, learned.update.groups) == (None, "", 0, 0)
 
 
 async def test_a_run_without_an_answer_earns_little_and_an_abstention_earns_no_reward(make: Make) -> None:

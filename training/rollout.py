@@ -9,7 +9,7 @@ from mia_skill.agents.executor import Executor, Finder, closed, read
 from mia_skill.agents.planner import Planner, Replan
 from mia_skill.core.chat import ChatModel
 from mia_skill.core.config import BudgetConfig
-from mia_skill.core.errors import JudgeError, ModelError, PlanError
+from mia_skill.core.errors import JudgeError, ModelError, PlanError, ToolOutage
 from mia_skill.core.types import Outcome, Plan, Question, Step, StopReason, Usage
 from mia_skill.core.verdict import Case, Label
 from retrieval.bank import MemoryQuery, Recall
@@ -130,7 +130,7 @@ async def roll_out(task: Task, setting: Setting) -> Rollout:
         return lost(task, policy, f"plan: {cause}", reward=0.0 if written else None)
     except ContextFull as cause:
         return lost(task, policy, f"context: {cause}")
-    except (ModelError, JudgeError) as cause:
+    except (ModelError, JudgeError, ToolOutage) as cause:
         return lost(task, policy, f"{type(cause).__name__}: {cause}")
 
 

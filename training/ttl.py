@@ -6,70 +6,37 @@ learnt from. The answer that counts can therefore not have seen this batch's lab
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-import anyio
-import anyio.to_thread
-
-from mia_skill.agents.manager import Manager, Run
-from mia_skill.core.errors import InputError, JudgeError, MiaError, ModelError, PlanError
+from mia_skill.agents.explore import Attempt, Exploration, Judging, Picking, Student
+from mia_skill.agents.manager import Manager
+from mia_skill.agents.stream import Record, Stream
 from mia_skill.core.events import Event, Listener, silent
-from mia_skill.core.types import Outcome, Plan, Question, Trajectory, Value
-from mia_skill.core.verdict import Case, Label, Verdict
-from retrieval.bank import MemoryQuery, PairHit, Recall
+from mia_skill.core.types import Outcome, Plan, Question, Value
+from mia_skill.core.verdict import Label, Verdict
+from retrieval.bank import MemoryQuery
 from training.groups import Group, Rollout, Tokens, Updater, UpdateStats
 from training.reward import PlannerOutcome, planner_reward
 
-__all__ = ["Answered", "Attempt", "Draft", "Learned", "Student", "TestTime", "gathered", "majority"]
-
-T = TypeVar("T")
+__all__ = ["Answered", "Attempt", "Judging", "Learned", "Picking", "Student", "Talks", "TestTime", "majority"]
 
 
-class Draft(Value):
-    """What the Planner wrote for a question."""
+class Talks(Protocol):
+    """What a Planner that learns wrote, token by token: a student that is a policy keeps it."""
 
-    plan: Plan | None = None
-    """None: it is no plan. That is a sample, and it earns nothing."""
-    number: int = 0
-    """By which the student knows it again."""
-    tokens: tuple[Tokens, ...] = ()
-
-
-class Attempt(Value):
-    """One plan carried out, reflection included."""
-
-    plan: Plan
-    trajectory: Trajectory
-    first_answer: str = ""
-    replanned: bool = False
-    format_ok: bool = True
-    """Plan and reflection could both be read."""
-    tokens: tuple[Tokens, ...] = ()
-    """What the Planner wrote, where it is a policy that learns."""
-
-
-class Student(Protocol):
-    """Whoever plans and executes: agents with models, or the world's deterministic one."""
-
-    async def plans(self, question: Question, recall: Recall, n: int) -> tuple[Draft, ...]:
-        """`n` plans, sampled."""
+    def of(self, plan: Plan) -> tuple[Tokens, ...]:
+        """The conversations behind a plan, its reflection included."""
         ...
 
-    async def attempt(self, question: Question, draft: Draft) -> Attempt:
-        """Carry one plan out, with at most one replan."""
+    def well_formed(self, plan: Plan) -> bool:
+        """Could its reflection be read too?"""
         ...
 
-
-class Picking(Protocol):
-    """Whoever picks a plan before any is carried out: the Router."""
-
-    async def __call__(self, question: Question, plans: Sequence[Plan], pairs: Sequence[PairHit], /) -> int: ...
-
-
-Judging = Callable[[Question, Case], Awaitable[Verdict]]
-"""Gold, or the trust panel. It raises, or abstains, where it cannot tell."""
+    def spoilt(self, question: Question) -> tuple[tuple[Tokens, ...], ...]:
+        """Of this question, the replies that were no plan: samples, and they earn nothing."""
+        ...
 
 
 class Answered(Value):
@@ -77,8 +44,7 @@ class Answered(Value):
 
     number: int
     question: Question
-    picked: int | None
-    """None: no plan was written, and the question stays unanswered."""
+    picked: int
     answer: str
     majority: str = ""
     """maj@G: the most frequent answer of all plans, to compare with. Known only after all were carried out."""
@@ -98,22 +64,9 @@ class Learned(Value):
 
 
 @dataclass
-class Sitting:
-    """One question on its way through a batch."""
-
-    question: Question
-    recall: Recall
-    drafts: tuple[Draft, ...]
-    picked: int | None
-    """None: nothing that was written is a plan."""
-    attempts: list[Attempt | None]
-    verdicts: list[tuple[Verdict | None, Verdict | None]] = field(default_factory=list)
-    """Of the first and of the final answer."""
-
-
-@dataclass
 class TestTime:
-    """The loop. `record` is called with every answer before a judge or an updater is; what it is told never changes."""
+    """The stream, with an update of the Planner between the verdicts and the memory. `record` is called with every
+    answer before a judge or an updater is; what it is told never changes."""
 
     __test__ = False
 
@@ -130,8 +83,8 @@ class TestTime:
     namespace: str = "default"
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     listener: Listener = silent
-    eager: bool = False
-    """Carry all plans out at once and not the picked one first: for a model server that has room for them."""
+    talks: Talks | None = None
+    """Of a student whose weights learn."""
     answered: int = 0
 
     async def batch(self, questions: Sequence[Question]) -> Learned:
@@ -141,158 +94,65 @@ class TestTime:
             InputError: the batch is empty or holds a question twice.
             MiaError: the update failed; the answers stand and the Planner is what it was.
         """
-        if not questions or len({one.text for one in questions}) != len(questions):
-            raise InputError("a batch holds at least one question, and none twice")
-        opened = await gathered([self._open(one) for one in questions])
-        sittings = [one for one in opened if one is not None]
-        records = [self._record(one) for one in sittings]
-        await gathered([self._carry_out(sitting) for sitting in sittings])
-        await gathered([self._judge(sitting) for sitting in sittings])
-        rewards = [self._rewards(one) for one in sittings]
+        records: list[Answered] = []
+        stream = self._stream(lambda one: records.append(self._recorded(one)))
+        explored = await stream.answer(questions)
+        await stream.finish(explored)
+        rewards = [rewards_of(one, self.talks) for one in explored]
         await self.listener(Event(stage="update", message=self.updater.name))
-        stats = await self.updater.update([group_of(*both) for both in zip(sittings, rewards, strict=True)])
-        stored = [await self._store(sitting) for sitting in sittings]
+        groups = [group_of(*both, self.talks) for both in zip(explored, rewards, strict=True)]
+        stats = await self.updater.update(groups)
+        stored = [await stream.keep(one) for one in explored]
         told = [
-            one.model_copy(update={"majority": majority([a.trajectory.answer for a in sitting.attempts if a])})
-            for one, sitting in zip(records, sittings, strict=True)
+            one.model_copy(update={"majority": majority([a.trajectory.answer for a in all_.attempts if a])})
+            for one, all_ in zip(records, explored, strict=True)
         ]
         return Learned(
             answered=tuple(told),
             rewards=tuple(rewards),
             update=stats,
             stored=sum(stored),
-            skipped=len(questions) - len(sittings),
+            skipped=len(questions) - len(explored),
         )
 
-    async def _open(self, question: Question) -> Sitting | None:
-        """Recall, plan, pick and carry out the pick; None when a model failed: no sample."""
-        await self.listener(Event(stage="plan", message=question.text))
-        query = self.query(question)
-        recall = await self.manager.recall(query)
-        pairs = await anyio.to_thread.run_sync(self._pairs, question)
-        try:
-            drafts = await self.student.plans(question, recall, self.width)
-            readable = [index for index, draft in enumerate(drafts) if draft.plan is not None]
-            plans = [draft.plan for draft in drafts if draft.plan is not None]
-            sitting = Sitting(question, recall, drafts, None, [None] * len(drafts))
-            if plans:
-                chosen = await self.pick(question, plans, pairs)
-                if not 0 <= chosen < len(plans):
-                    raise PlanError(f"plan {chosen} of {len(plans)} was picked", raw=str(chosen))
-                sitting.picked = readable[chosen]
-                others = [self._carry_out(sitting)] if self.eager else []
-                await gathered([self._attempt(sitting, sitting.picked), *others])
-        except (ModelError, PlanError):
-            return None
-        return sitting
+    def _stream(self, record: Record) -> Stream:
+        return Stream(
+            manager=self.manager,
+            student=self.student,
+            judge=self.judge,
+            pick=self.pick,
+            query=self.query,
+            record=record,
+            width=self.width,
+            namespace=self.namespace,
+            rng=self.rng,
+            listener=self.listener,
+        )
 
-    def _pairs(self, question: Question) -> tuple[PairHit, ...]:
-        return self.manager.bank.similar_pairs(question.text, caption=question.caption, namespace=self.namespace)
-
-    def _record(self, sitting: Sitting) -> Answered:
-        attempt = None if sitting.picked is None else sitting.attempts[sitting.picked]
+    def _recorded(self, explored: Exploration) -> Answered:
         told = Answered(
             number=self.answered,
-            question=sitting.question,
-            picked=sitting.picked,
-            answer=attempt.trajectory.answer if attempt else "",
-            memories=len(sitting.recall.hits),
+            question=explored.question,
+            picked=explored.picked,
+            answer=explored.answer,
+            memories=len(explored.recall.hits),
         )
         self.answered += 1
         self.record(told)
         return told
 
-    async def _attempt(self, sitting: Sitting, index: int) -> None:
-        sitting.attempts[index] = await self.student.attempt(sitting.question, sitting.drafts[index])
 
-    async def _carry_out(self, sitting: Sitting) -> None:
-        """All other plans too; one whose model fails is no sample."""
-
-        async def one(index: int) -> None:
-            try:
-                await self._attempt(sitting, index)
-            except (ModelError, PlanError):
-                return
-
-        known = [index for index, attempt in enumerate(sitting.attempts) if attempt is not None]
-        done = {sitting.picked, *known}
-        left = [index for index, draft in enumerate(sitting.drafts) if draft.plan and index not in done]
-        await gathered([one(index) for index in left])
-
-    async def _judge(self, sitting: Sitting) -> None:
-        for attempt in sitting.attempts:
-            if attempt is None:
-                sitting.verdicts.append((None, None))
-                continue
-            final = await self._verdict(sitting.question, attempt, attempt.trajectory.answer)
-            same = not attempt.replanned or attempt.first_answer == attempt.trajectory.answer
-            first = final if same else await self._verdict(sitting.question, attempt, attempt.first_answer)
-            sitting.verdicts.append((first, final))
-
-    async def _verdict(self, question: Question, attempt: Attempt, answer: str) -> Verdict | None:
-        case = Case(question=question.text, answer=answer, steps=attempt.trajectory.steps, caption=question.caption)
-        try:
-            return await self.judge(question, case)
-        except (JudgeError, ModelError):
-            return None
-
-    def _rewards(self, sitting: Sitting) -> tuple[float | None, ...]:
-        """Equation 4 for each plan; None where the judge failed or abstained, 0 for what is no plan."""
-        made: list[float | None] = []
-        for draft, attempt, (first, final) in zip(sitting.drafts, sitting.attempts, sitting.verdicts, strict=True):
-            if draft.plan is None:
-                made.append(0.0)
-                continue
-            if attempt is None or first is None or final is None:
-                made.append(None)
-                continue
-            run = PlannerOutcome(
-                first=held(first),
-                final=held(final),
-                replanned=attempt.replanned,
-                format_ok=attempt.format_ok,
-            )
-            made.append(planner_reward(run))
-        return tuple(made)
-
-    async def _store(self, sitting: Sitting) -> bool:
-        """What this question taught, in one transaction. Only judged runs, and only one of them answers the gate."""
-        runs = []
-        for index, attempt in enumerate(sitting.attempts):
-            verdict = sitting.verdicts[index][1]
-            outcome: Outcome | None = verdict.remembered if verdict else None
-            if attempt is None or verdict is None or outcome is None:
-                continue
-            runs.append(
-                Run(
-                    question=sitting.question,
-                    trajectory=attempt.trajectory,
-                    plan=attempt.plan.text,
-                    outcome=outcome,
-                    memory_ids=attempt.plan.memory_ids if index == sitting.picked else (),
-                    seen=tuple(hit.unit.id for hit in sitting.recall.hits),
-                    draw=sitting.recall.draw if index == sitting.picked else None,
-                    judged_by=verdict.backend,
-                    namespace=self.namespace,
-                )
-            )
-        if not runs:
-            return False
-        try:
-            await self.manager.consolidate(runs, rng=self.rng, listener=self.listener)
-        except InputError:
-            return False  # no step of any run brought anything: there is nothing to remember
-        return True
-
-
-def group_of(sitting: Sitting, rewards: Sequence[float | None]) -> Group:
-    """The plans of one question as a group."""
-    rollouts = []
-    for draft, attempt, reward in zip(sitting.drafts, sitting.attempts, rewards, strict=True):
-        text = draft.plan.text if draft.plan else ""
-        rollouts.append(Rollout(text=text, reward=reward, tokens=attempt.tokens if attempt else draft.tokens))
-    key = sitting.question.id or sitting.question.text
-    return Group(key=key, prompt=sitting.question.text, rollouts=tuple(rollouts))
+def rewards_of(explored: Exploration, talks: Talks | None = None) -> tuple[float | None, ...]:
+    """Equation 4 for each plan; None where the judge failed or abstained."""
+    made: list[float | None] = []
+    for plan, attempt, (first, final) in zip(explored.plans, explored.attempts, explored.verdicts, strict=True):
+        if attempt is None or first is None or final is None:
+            made.append(None)
+            continue
+        form = talks is None or talks.well_formed(plan)
+        run = PlannerOutcome(first=held(first), final=held(final), replanned=attempt.replanned, format_ok=form)
+        made.append(planner_reward(run))
+    return tuple(made)
 
 
 def held(verdict: Verdict) -> Outcome | None:
@@ -300,25 +160,16 @@ def held(verdict: Verdict) -> Outcome | None:
     return Outcome.INCORRECT if verdict.label is Label.NOT_ATTEMPTED else verdict.outcome
 
 
-async def gathered(work: Sequence[Awaitable[T]]) -> list[T]:
-    """All at once, results in their order. The first error that is ours stops the others and is raised as it is."""
-    made: dict[int, T] = {}
-
-    async def one(place: int, task: Awaitable[T]) -> None:
-        made[place] = await task
-
-    try:
-        async with anyio.create_task_group() as group:
-            for place, task in enumerate(work):
-                group.start_soon(one, place, task)
-    except* MiaError as errors:
-        raise first_of(errors) from None
-    return [made[place] for place in range(len(work))]
-
-
-def first_of(errors: BaseExceptionGroup[MiaError]) -> MiaError:
-    one = errors.exceptions[0]
-    return first_of(one) if isinstance(one, BaseExceptionGroup) else one
+def group_of(explored: Exploration, rewards: Sequence[float | None], talks: Talks | None = None) -> Group:
+    """The plans of one question as a group, and with them what was written for it and is no plan."""
+    rollouts = [
+        Rollout(text=plan.text, reward=reward, tokens=talks.of(plan) if talks else ())
+        for plan, reward in zip(explored.plans, rewards, strict=True)
+    ]
+    asked = explored.question
+    if talks is not None:
+        rollouts += [Rollout(text="", reward=0.0, tokens=tokens) for tokens in talks.spoilt(asked)]
+    return Group(key=asked.id or asked.text, prompt=asked.text, rollouts=tuple(rollouts))
 
 
 def majority(answers: Sequence[str]) -> str:

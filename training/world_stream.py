@@ -29,13 +29,13 @@ from mia_skill.core.verdict import Case, Verdict
 from retrieval.bank import MemoryQuery
 from retrieval.embed import HashEmbedder
 from retrieval.sqlite_bank import SqliteBank
-from training.agent_student import AgentStudent
 from training.gold import GoldJudge, first_plan
 from training.groups import Group, NullUpdater, UpdateStats, stats_of
 from training.policy import Renderer, TokenPolicy
 from training.replies import played_of
 from training.stream_report import Line, report
 from training.task import Task, WorldShelf, world_tasks
+from training.token_student import TokenStudent
 from training.ttl import Answered, TestTime
 from trust.evidence import examine
 from trust.reference import exact_match
@@ -163,19 +163,19 @@ async def evidence(_question: Question, case: Case, /) -> Verdict:
 
 async def play(options: Options, way: str, seed: int, pens: Pens) -> dict[str, Any]:
     """One way on one seed."""
-    began, stream, lines = perf_counter(), stream_of(options, seed), list[Line]()
+    began, stream, lines = perf_counter(), stream_of(options, seed), dict[str, Line]()
 
     def pen(sampler: Any, warm: float) -> TokenPolicy:
         return TokenPolicy(sampler, pens.renderer, temperature=warm, context=options.context, max_tokens=options.tokens)
 
     # One plan is the likeliest one; several must differ.
     warm = 1.0 if pens.learner else 0.0
-    student = AgentStudent(lambda: pen(pens.planner, warm), lambda: pen(pens.executor, 0.0), stream.shelf, LIMITS)
+    student = TokenStudent(lambda: pen(pens.planner, warm), lambda: pen(pens.executor, 0.0), stream.shelf, LIMITS)
     gold = GoldJudge(stream.right, lambda question: way == "wrong" and question.text in stream.lied)
 
     def record(one: Answered) -> None:
         told, task = stream.right(one.question, one.answer), stream.tasks[one.question.text]
-        lines.append(Line(way, seed, one.number, told, bool(one.answer), task.hops, task.shape))
+        lines[one.question.text] = Line(way, seed, one.number, told, bool(one.answer), task.hops, task.shape)
 
     def query(one: Question) -> MemoryQuery:
         shown = 0 if way == "static" else 2
@@ -193,11 +193,17 @@ async def play(options: Options, way: str, seed: int, pens: Pens) -> dict[str, A
             record=record,
             width=options.width if pens.learner else 1,
             rng=random.Random(seed),
-            eager=True,
+            talks=student if pens.learner else None,
         )
         steps = await batches(options, loop, stream, began)
         bank.close()
-    told = {"way": way, "seed": seed, "lines": [asdict(one) for one in lines], "steps": steps}
+    # A question for which no plan was written has no answer: that is counted, and not left out.
+    asked = list(stream.tasks.values())[: sum(step["asked"] for step in steps)]
+    all_lines = [
+        lines.get(task.question.text) or Line(way, seed, at, False, False, task.hops, task.shape)
+        for at, task in enumerate(asked)
+    ]
+    told = {"way": way, "seed": seed, "lines": [asdict(one) for one in all_lines], "steps": steps}
     return told | {"searches": student.searches, "written": student.written, "seconds": perf_counter() - began}
 
 
@@ -208,9 +214,15 @@ async def batches(options: Options, loop: TestTime, stream: Stream, began: float
         at = perf_counter()
         if at - began > options.budget_s:
             break
-        learned = await loop.batch(asked[start : start + options.batch])
+        batch = asked[start : start + options.batch]
+        learned = await loop.batch(batch)
         voted = sum(stream.right(one.question, one.majority) for one in learned.answered)
-        step: dict[str, Any] = {"majority_right": voted, "skipped": learned.skipped, "stored": learned.stored}
+        step: dict[str, Any] = {
+            "asked": len(batch),
+            "majority_right": voted,
+            "skipped": learned.skipped,
+            "stored": learned.stored,
+        }
         step |= {"groups": learned.update.groups, "masked": learned.update.masked, "took_s": perf_counter() - at}
         steps.append(step | learned.update.metrics)
     return steps

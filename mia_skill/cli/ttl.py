@@ -77,18 +77,17 @@ def ttl(
 async def play_world(way: str, seed: int, count: int, size: int, batch: int, width: int, lie: float) -> StreamScore:
     """One stream on a fresh bank. Every right answer is counted from what was recorded before learning."""
     from mia_skill.agents.manager import Manager
-    from mia_skill.core.errors import PlanError
-    from mia_skill.core.types import Question
+    from mia_skill.core.types import Plan, Question
     from mia_skill.demo.stage import pick
     from mia_skill.demo.student import WorldStudent
-    from retrieval.bank import MemoryQuery, Recall
+    from retrieval.bank import MemoryQuery
     from retrieval.corpus import Corpus
     from retrieval.embed import HashEmbedder
     from retrieval.sqlite_bank import SqliteBank
     from retrieval.world import build_world, grade
     from training.gold import GoldJudge, first_plan
     from training.groups import NullUpdater
-    from training.ttl import Answered, Attempt, Draft, TestTime
+    from training.ttl import Answered, Attempt, TestTime
 
     made = build_world(seed=seed, size=size)
     stream = pick(made.questions, count, seed)
@@ -96,18 +95,10 @@ async def play_world(way: str, seed: int, count: int, size: int, batch: int, wid
     wrong = {one.text for one in stream[len(stream) // 3 :][: round(lie * len(stream))]}
     answers: list[Answered] = []
 
-    class Solver:
-        def __init__(self, student: WorldStudent) -> None:
-            self.student = student
-
-        async def plans(self, question: Question, recall: Recall, n: int) -> tuple[Draft, ...]:
-            return tuple(Draft(plan=plan) for plan in await self.student.plans(question, recall, n))
-
-        async def attempt(self, question: Question, draft: Draft) -> Attempt:
-            if draft.plan is None:
-                raise PlanError("there is no plan to carry out", raw="")
-            run, first, replanned = await self.student.solve(question, draft.plan)
-            return Attempt(plan=draft.plan, trajectory=run, first_answer=first, replanned=replanned)
+    class Solver(WorldStudent):
+        async def attempt(self, question: Question, plan: Plan) -> Attempt:
+            run, first, replanned = await self.solve(question, plan)
+            return Attempt(plan=plan, trajectory=run, first_answer=first, replanned=replanned)
 
     with tempfile.TemporaryDirectory(prefix="mia-ttl-") as folder:
         made.write(Path(folder) / "world")
@@ -122,7 +113,7 @@ async def play_world(way: str, seed: int, count: int, size: int, batch: int, wid
 
         loop = TestTime(
             manager=Manager(bank),
-            student=Solver(WorldStudent(corpus)),
+            student=Solver(corpus),
             judge=GoldJudge(lambda q, a: grade(by_text[q.text], a), lambda q: q.text in wrong),
             updater=NullUpdater(),
             pick=first_plan,
