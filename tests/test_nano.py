@@ -6,11 +6,14 @@ from typing import Any
 
 import orjson
 import pytest
+from random_llama import model, tokenizer
 
 from mia_skill.core.errors import InputError
-from tests.test_tiny import model, pytestmark, tokenizer
 
-__all__ = ["pytestmark"]
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.filterwarnings("ignore:.past_key_values. is deprecated:FutureWarning"),  # 5.9 knows no other
+]
 
 STAGES = [
     "executor_start", "executor_trained", "planner_start_no_memory", "planner_start_memory",

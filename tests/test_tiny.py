@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from random_llama import model, tokenizer
 
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import Question
@@ -14,41 +15,11 @@ from training.task import Task
 
 pytestmark = [
     pytest.mark.torch,
-    pytest.mark.filterwarnings("ignore:.past_key_values. is deprecated:FutureWarning"),  # its new name is unknown to 5.9
+    pytest.mark.filterwarnings(
+        "ignore:.past_key_values. is deprecated:FutureWarning"
+    ),  # its new name is unknown to 5.9
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),  # peft asks transformers
 ]
-
-END, PAD = "<|im_end|>", "<pad>"
-TEMPLATE = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-
-
-def tokenizer() -> Any:
-    """One token for each byte, and ChatML's."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    made = Tokenizer(models.BPE(vocab={letter: place for place, letter in enumerate(letters)}, merges=[]))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    made.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, eos_token=END, pad_token=PAD, extra_special_tokens=["<|im_start|>"], chat_template=TEMPLATE
-    )
-
-
-def model(words: int) -> Any:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=words, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.2, tie_word_embeddings=True,
-    )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
 
 
 def learner(**options: Any) -> Any:
@@ -125,7 +96,7 @@ async def test_equal_rewards_and_missing_ones_move_no_weight_and_an_empty_group_
     stats = policy.update([[rollout(one, 0.5), rollout(other, 0.5)], [rollout(one, None), rollout(other, 1.0)]])
     assert stats.rows == 0
     assert not moved(before, policy)
-    with pytest.raises(InputError, match="empty|without rollouts"):
+    with pytest.raises(InputError, match="without rollouts"):
         policy.update([[]])
 
 
@@ -135,7 +106,9 @@ async def test_what_is_rewarded_is_written_more_and_more() -> None:
     async def step() -> float:
         """One group of 8; what is wanted are tokens of the lower half."""
         made = await talks(policy, ["same prompt"] * 8)
-        rewards = [sum(word < 128 for word, own in zip(one.ids, one.mask, strict=True) if own) / one.written for one in made]
+        rewards = [
+            sum(word < 128 for word, own in zip(one.ids, one.mask, strict=True) if own) / one.written for one in made
+        ]
         policy.update([[rollout(talk, reward) for talk, reward in zip(made, rewards, strict=True)]])
         return sum(rewards) / len(rewards)
 

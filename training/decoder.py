@@ -1,6 +1,6 @@
 """A Llama that only writes: static key-value cache, one CUDA graph per shape. For many replies at once.
 
-A transformers model launches some 500 kernels a token from Python, which a small model cannot hide: there the GPU waits.
+A transformers model launches some 500 kernels a token from Python, and while a small model does so the GPU waits.
 Here one step is captured once for each (rows, length) and replayed. Numbers are kept as the learner keeps them under
 autocast (residual stream and logits in float32, products of bfloat16), so that both give a token the same probability.
 """

@@ -61,7 +61,9 @@ class Watch:
         if len(self.rewards) >= WINDOW:
             self.best = max(self.best, recent)
         if recent < KEPT * self.best:
-            return f"the reward fell from {self.best:.2f} to {recent:.2f}: the policy collapsed; go on from a checkpoint"
+            return (
+                f"the reward fell from {self.best:.2f} to {recent:.2f}: the policy collapsed; go on from a checkpoint"
+            )
         return ""
 
 

@@ -40,19 +40,23 @@ class Options:
 
     model: Path
     out: Path
+    course: Path | None = None
+    """File to keep tasks, memories and the expert's conversations in; made when it is missing."""
     device: str = "cpu"
     budget_s: float = 400.0
     """Wall time of the three stages together; `shares` says how much of it each gets. Tests come on top."""
     shares: tuple[float, float, float] = (0.1, 0.45, 0.45)
     """Of the budget: cold start, Executor, Planner."""
     world_size: int = 400
-    worlds: int = 3
+    worlds: int = 2
     hops: tuple[int, ...] = (1, 2, 3)
-    cold_steps: int = 60
-    cold_batch: int = 16
+    cold_steps: int = 80
+    cold_batch: int = 32
     cold_target: float = 0.35
     """The cold start stops at this share of right answers, so that there is something left to learn."""
-    cold_lr: float = 2e-5
+    cold_lr: float = 5e-5
+    cold_near: float = 0.25
+    """Loss in nats a token from which on the cold start looks at what the policy gets right; before, it is nothing."""
     lr: float = 2e-5
     questions: int = 64
     rollouts: int = 8
@@ -63,8 +67,6 @@ class Options:
     """Share of right answers at which the next number of hops joins."""
     test: int = 1000
     probe: int = 128
-    probe_every: int = 2
-    """Cold-start steps between looks: the form is learnt within a handful of steps, so look often."""
     context: int = 1024
     seed: int = 0
     lora_rank: int = 0
@@ -108,13 +110,12 @@ class Nano:
         renderer.check()
         course = Course(renderer, options.world_size, options.hops, options.seed, options.worlds, options.test)
         self.course = course
-        await course.prepare()
+        await course.prepare(options.course or options.out / "course.json")
         fits = sum(any(hit.unit.category == task.shape for hit in task.recall.hits) for task in course.test)
         new = sum(map(is_new, course.test))
         self.log("data", train=len(course.train), test=len(course.test), memory_fits=fits, new_shapes=new)
         self.began = perf_counter()
         await self.once("cold", lambda: self.cold_start(model))
-        del model
         for name, stage in self.stages():
             await self.once(name, stage)
         report = {name: result for name, result in self.state["done"].items() if result}
@@ -181,19 +182,22 @@ class Nano:
         """Imitate the expert until the whole pipeline gets something right."""
         options, until = self.options, self.clock() + self.options.shares[0] * self.options.budget_s
         learner = self.made(model, self.course.renderer.tokenizer, options.cold_lr)
-        rng = random.Random(options.seed)
+        rng, best = random.Random(options.seed), -1.0
         talks, probed = self.course.talks, self.course.train[-options.probe :]
         for step in range(options.cold_steps):
             stats = learner.imitate(rng.sample(talks, min(options.cold_batch, len(talks))))
-            line: dict[str, Any] = {"step": step, **asdict(stats)}
-            if step % options.probe_every == options.probe_every - 1 or step == options.cold_steps - 1:
+            line: dict[str, Any] = {"step": step, "loss": stats.drift, "entropy": stats.entropy, "s": stats.seconds}
+            last = step == options.cold_steps - 1 or self.clock() > until
+            if stats.drift < options.cold_near or last:
                 probe = await self.play_all("planner", probed, learner, learner)
                 line["right"] = share(probe)
                 line["plans"] = sum(one.episode is not None for one in probe) / len(probe)
+                if line["right"] > best:  # a later step can be worse: what is kept is the best that was seen
+                    best = line["right"]
+                    learner.save(options.out / "cold")
             self.log("cold", **line)
-            if line.get("right", 0.0) >= options.cold_target or self.clock() > until:
+            if last or best >= options.cold_target:
                 break
-        learner.save(options.out / "cold")
         return {}
 
     # -- stages -------------------------------------------------------------------------------------------------
@@ -317,8 +321,8 @@ def options_of(arguments: Sequence[str]) -> Options:
             parser.add_argument(flag, action="store_true")
             continue
         many = isinstance(value, tuple)
-        kind = type(value[0]) if many else (Path if isinstance(value, Path) else type(value))
-        parser.add_argument(flag, type=kind, default=value, nargs="+" if many else None, required=kind is Path)
+        kind = type(value[0]) if many else Path if value is None or value == Path() else type(value)
+        parser.add_argument(flag, type=kind, default=value, nargs="+" if many else None, required=value == Path())
     given = vars(parser.parse_args(arguments))
     chosen: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in given.items()}
     return replace(base, **chosen)

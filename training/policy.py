@@ -72,7 +72,7 @@ class Renderer:
 
     tokenizer: Tokenizer
     known: OrderedDict[str, tuple[int, ...]] = field(default_factory=OrderedDict, repr=False, compare=False)
-    """Ids of texts encoded lately: the rollouts of a question begin alike, and tokenising is what their prompts cost."""
+    """Ids of texts encoded lately: the rollouts of a question begin alike, and tokenising is what prompts cost."""
 
     def text(self, messages: Sequence[Message]) -> str:
         """The prompt after which the assistant speaks."""

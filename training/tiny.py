@@ -36,10 +36,13 @@ def load(path: str | Path, device: str) -> tuple[Any, Any]:
     """Model (float32) and tokenizer of a folder, or of a folder with one GGUF file."""
     packed = sorted(Path(path).glob("*.gguf"))
     gguf = {"gguf_file": packed[0].name} if packed else {}
-    tokenizer = AutoTokenizer.from_pretrained(path, **gguf)
+    words = {} if (Path(path) / "tokenizer.json").exists() else gguf
+    tokenizer = AutoTokenizer.from_pretrained(path, **words)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="sdpa", **gguf)
+    # What was unpacked is an ordinary model; its saved config must not say that it is packed.
+    model.config.__dict__.pop("quantization_config", None)
     return model.to(device), tokenizer
 
 
@@ -211,7 +214,8 @@ class Learner:
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
         self.fast = model.device.type == "cuda"
-        config, decoder = self._plain().config, None
+        config = self._plain().config
+        decoder: Any
         if self.fast and config.model_type == "llama":
             torch.set_float32_matmul_precision("high")
             decoder = GraphDecoder(config, model.device, rows=sample_batch, length=context)
@@ -233,7 +237,7 @@ class Learner:
 
     def weights(self) -> dict[str, Any]:
         """The policy's weights as a plain model names them, an adapter merged into them."""
-        named = self._plain().state_dict()
+        named: dict[str, Any] = self._plain().state_dict()
         if self.lora:
             # What peft wraps is called `NAME.base_layer.weight`; the adapter's own parts stay behind.
             named = {name.replace(".base_layer", ""): one for name, one in named.items() if ".lora_" not in name}
