@@ -8,13 +8,15 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from click.testing import CliRunner
 
-from mia_skill.core.errors import TrainingError
+from mia_skill.cli.main import main
+from mia_skill.core.errors import InputError, TrainingError
 from training.groups import Group
 from training.outside import OutsideLearner, own_command
 from training.policy_store import Learner, Policy, ScriptedLearner, ScriptedPolicy
 from training.stream import StreamTrainer
-from training.stream_service import stream_service
+from training.stream_service import canary_of, reward_service, same_text, stream_service
 from training.watch import RewardWatch
 
 Make = Callable[..., StreamTrainer]
@@ -211,3 +213,43 @@ async def test_an_update_in_another_process_is_the_same_as_here(trainer: Make, t
     assert isinstance(one.policy, ScriptedPolicy)
     assert isinstance(here, ScriptedPolicy)
     assert one.policy.weights == here.weights
+
+
+async def test_the_reward_service_scores_by_registered_answers_and_knows_no_others() -> None:
+    app = reward_service(hosts=["127.0.0.1"])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1") as http:
+        entries = {"entries": [{"data_id": "d", "ground_truth": "Oslo"}]}
+        assert (await http.post("/register_gts", json=entries)).json() == {"status": "success", "registered": 1}
+        told = await http.post("/compute_gt_reward", json={"data_id": "d", "solution_str": " oslo "})
+        assert told.json() == {"reward": 1.0}
+        assert (await http.post("/compute_gt_reward", json={"data_id": "x", "solution_str": "o"})).status_code == 404
+        assert (await http.get("/health")).json() == {"status": "ok", "registered": 1}
+
+
+async def test_the_served_version_is_checked_on_demand_and_health_tells_of_going_back(trainer: Make) -> None:
+    one = trainer(canary=says_yes)
+    await learn(one, "a", [1.0, 0.0])
+    one.policy = ScriptedPolicy({"no": 1.0, "yes": 0.0})
+    transport = httpx.ASGITransport(app=stream_service(one, hosts=["127.0.0.1"]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+        one.scores[0] = 2.0
+        told = (await http.post("/v1/check", json={})).json()
+        assert told == {"status": "success", "went_back_to": 0, "version": 0}
+        assert (await http.get("/health")).json()["rollbacks"] == 1
+        assert "/v1/check" in (await http.get("/openapi.json")).json()["paths"]
+
+
+def test_a_learner_that_needs_a_model_says_so(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["--home", str(tmp_path), "stream", "serve", "--updater", "tiny", "--port", "0"])
+    assert done.exit_code == 1
+    assert "--model" in done.output
+
+
+async def test_canaries_come_from_a_file_and_a_version_they_refuse_is_not_served(trainer: Make, tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"question": "is it?", "ground_truth": "yes"}\n')
+    one = trainer(canary=canary_of(tmp_path / "c.jsonl", same_text))
+    assert not await learn(one, "poison", [0.0, 1.0])
+    assert (one.refused, one.scores[0]) == (1, 1.0)
+    (tmp_path / "c.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match="ground_truth"):
+        canary_of(tmp_path / "c.jsonl", same_text)

@@ -23,7 +23,7 @@ from training.journal import Journal
 from training.policy_store import Learner, Policy, PolicyStore
 from training.watch import RewardWatch
 
-__all__ = ["Sampled", "StreamTrainer"]
+__all__ = ["Canary", "Sampled", "StreamTrainer"]
 
 FeedbackResult = Literal["accepted", "duplicate", "late"]
 Canary = Callable[[Policy], Awaitable[float]]
