@@ -194,3 +194,12 @@ async def test_the_world_stream_runs_end_to_end_and_remembers() -> None:
     assert (static.questions, learning.questions) == (24, 24)
     assert learning.judged == 96
     assert learning.stored > 0
+
+
+async def test_the_world_stream_runs_unsupervised_and_masks_what_the_panel_leaves_open() -> None:
+    from mia_skill.cli.ttl import panel_of, play_world
+    from mia_skill.core.config import load_config
+
+    score = await play_world("ttl", 7, 16, 60, 4, 4, 0.0, panel_of(load_config(environment={})))
+    assert score.judged + score.masked == 64
+    assert score.masked > 0
