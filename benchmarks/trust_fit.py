@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.trust import auroc, load
+from benchmarks.trust import auroc
+from benchmarks.trust_sets import load
 from trust.calibrate import Fit, digest_of, fits
 from trust.decide import doubt
 from trust.estimate import comparison, features
@@ -30,7 +31,21 @@ from trust.question import Kind
 
 TARGET = Path(__file__).resolve().parents[1] / "trust" / "data" / "calibration.json"
 FIXED = {"contradicted": -3.0, "names_lost": -1.6, "comparison": 2.4, "wrong_kind": -0.6, "altered": -0.8}
-FREE = ("one", "present", "context", "margin", "voices", "shared", "silent", "absent_addressed", "empty")
+FREE = (
+    "one",
+    "present",
+    "context",
+    "margin",
+    "reach",
+    "ahead",
+    "first",
+    "behind",
+    "voices",
+    "shared",
+    "silent",
+    "absent_addressed",
+    "empty",
+)
 RIDGE = 8.0
 ACCEPT, REJECT = 0.65, 0.4
 WANTED = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
