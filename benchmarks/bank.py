@@ -51,7 +51,7 @@ from retrieval.vectors import Kind, Rows
 
 QUERIES, ADDS = 200, 200
 TENANTS, EACH = 100, 100
-MOST_FOR_PEERS = 100_000
+MOST_FOR_PEERS, PHASE_LIMIT_S = 100_000, 600.0
 STEPS = "\n".join(f"{step}. search for what the question names (name -> page)" for step in range(1, 6))
 ASKED: dict[str, dict[str, object]] = {
     "ours": {"min_relevance": 0.0},
@@ -162,11 +162,20 @@ def embedding() -> tuple[float, float]:
     return float(np.percentile(times, 50)), float(np.percentile(times, 95))
 
 
-def started(command: Sequence[str]) -> dict[str, float]:
-    """What a phase measured, in a process of its own."""
+def started(command: Sequence[str], limit_s: float | None = None) -> dict[str, float]:
+    """What a phase measured, in a process of its own.
+
+    Raises:
+        subprocess.SubprocessError: it failed, or took longer than it may.
+    """
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, **one_thread}
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **one_thread},
+        timeout=limit_s,
     )
     return {name: float(value) for name, value in json.loads(done.stdout.splitlines()[-1]).items()}
 
@@ -191,11 +200,19 @@ def peer(python: str, name: str, size: int) -> dict[str, float]:
     script = str(Path(__file__).with_name("peers.py"))
 
     def phase(phase_: str, folder: str) -> dict[str, float]:
-        return started([python, script, "--peer", name, "--phase", phase_, "--size", str(size), "--folder", folder])
+        words = ("--peer", name, "--phase", phase_, "--size", str(size), "--folder", folder)
+        return started([python, script, *words], PHASE_LIMIT_S)
 
+    figures: dict[str, float] = {}
     with TemporaryDirectory() as apart, TemporaryDirectory() as folder:
-        of_tenants = {} if name in ("faiss", "upstream") else phase("tenants", apart)
-        return {**of_tenants, **phase("fill", folder), **phase("ask", folder)}
+        try:
+            if name not in ("faiss", "upstream"):
+                figures |= phase("tenants", apart)
+            figures |= phase("fill", folder)
+            figures |= phase("ask", folder)
+        except subprocess.SubprocessError as cause:
+            print(f"{name}, {size:,} units: {type(cause).__name__} after {PHASE_LIMIT_S:.0f} s at most; left at that")
+    return figures
 
 
 def report(size: int, figures: dict[str, dict[str, float]]) -> Table:
@@ -215,9 +232,12 @@ def report(size: int, figures: dict[str, dict[str, float]]) -> Table:
     for name in (*columns, "tenant's own of 10"):
         table.add_column(name, justify="left" if not name else "right")
     for name, of in figures.items():
+        shown = {key: f"{of[key]:{form}}" if key in of else "" for key, form in FORMS.items()}
+        if "search_cpu" not in of:
+            table.add_row(name, "", "", "", *shown.values())
+            continue
         limit = 2 * of["bare_cpu"] + 1
         aim = "" if not name.startswith("ours") else f"{'met' if of['search_cpu'] <= limit else 'MISSED'} ({limit:.1f})"
-        shown = {key: f"{of[key]:{form}}" if key in of else "" for key, form in FORMS.items()}
         searched = f"{of['search_p50']:.2f} / {of['search_p95']:.2f}"
         cpu = f"{of['search_cpu']:.2f} ({of['search_cpu'] / of['bare_cpu']:.1f}x)"
         table.add_row(name, searched, cpu, aim, *shown.values())
