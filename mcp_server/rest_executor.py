@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from mcp_server.rest_forms import Chat, Taken, chat_of, steps_of_chat
-from mia_skill.agents.executor import Executor, shown
 from mia_skill.agents.mia import Mia
+from mia_skill.agents.outfit import executor_for
 from mia_skill.agents.planner import replan_messages
+from mia_skill.agents.talk import shown
 from mia_skill.core.budget import Meter
-from mia_skill.core.errors import ConfigError
 from mia_skill.core.json_service import JsonService, Route
 from mia_skill.core.types import Plan, Question, Step, Text, Trajectory
 from trust.process import signals
@@ -46,11 +46,9 @@ class ExecutorDesk:
         return await self._carry(given, given.replan or given.plan, steps_of_chat(given.messages).steps)
 
     async def _carry(self, given: Carrying, plan: str, before: tuple[Step, ...]) -> dict[str, object]:
-        if "executor" not in self.mia.models:
-            raise ConfigError("carrying a plan out needs a model: set models.default.base_url and models.default.model")
         config = self.mia.config
         question = Question(text=given.question)
-        executor = Executor(self.mia.models["executor"], self.mia.sources.pick("auto"), config.search.k)
+        executor = executor_for(self.mia, question)
         lines = Plan(steps=tuple(line for line in plan.splitlines() if line.strip()) or (plan,))
         run = await executor.run(question, lines, Meter(config.budget), before=before, plan_index=int(bool(before)))
         steps = before + run.steps

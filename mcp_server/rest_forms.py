@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from mia_skill.agents.executor import shown
+from mia_skill.agents.talk import shown
 from mia_skill.core.errors import InputError, ToolCallError
 from mia_skill.core.toolformat import Turn, parse_turn, render_result, render_turn
 from mia_skill.core.types import Modality, Outcome, Question, Step, Text, Trajectory

@@ -41,6 +41,9 @@ class Mortal:
         self.dying = set(dying)
         self.asked: list[str] = []
 
+    async def seen(self, task: Task) -> tuple[Task, Usage]:
+        return task, Usage()
+
     async def attempt(self, task: Task, advice: Advice, limits: BudgetConfig) -> Attempt:
         self.asked.append(task.id)
         if task.id in self.dying:

@@ -12,7 +12,7 @@ from mia_skill.agents.manager import Manager
 from mia_skill.agents.planner import Planner
 from mia_skill.core.chat import ScriptedChat
 from mia_skill.core.config import BudgetConfig, ScoreWeights
-from mia_skill.core.errors import JudgeError, ModelUnreachableError, PlanError, SearchError
+from mia_skill.core.errors import CorpusError, JudgeError, ModelUnreachableError, PlanError, SearchError, ToolOutage
 from mia_skill.core.prompts import prompt_digests
 from mia_skill.core.types import Passage, Question, StopReason
 from mia_skill.core.verdict import Case, Label, MemoryAdvice, Verdict
@@ -112,11 +112,28 @@ async def test_a_verdict_that_advises_against_it_leaves_the_run_pending(manager:
     assert manager.bank.get(stored.unit_ids[0]).outcome is None
 
 
-async def test_a_failed_search_is_a_step_with_an_error_and_not_an_empty_result(manager: Manager) -> None:
-    library = Library(faults=[SearchError("the engine is down", engine="web")])
-    made = crew(manager, [PLAN, STAY], [SEARCH, "<answer>unknown</answer>"], library=library)
+async def test_a_search_that_the_engine_refuses_is_a_step_with_an_error_and_not_an_empty_result(
+    manager: Manager,
+) -> None:
+    refusal = SearchError("the query is too long", engine="web", kind="bad_request")
+    made = crew(manager, [PLAN, STAY], [SEARCH, "<answer>unknown</answer>"], library=Library(faults=[refusal]))
     episode = await run_episode(QUESTION, made, MemoryQuery(text=QUESTION.text), BudgetConfig())
-    assert episode.trajectory.steps[0].error == "the engine is down"
+    assert episode.trajectory.steps[0].error == "the query is too long"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        SearchError("the corpus service cannot be reached", engine="corpus"),
+        SearchError("too many requests", engine="web", kind="rate_limited"),
+        CorpusError("the index is gone"),
+    ],
+)
+async def test_a_search_that_is_down_ends_the_episode_without_a_sample(manager: Manager, fault: Exception) -> None:
+    executor = [SEARCH, "<answer>unknown</answer>"]
+    made = crew(manager, [PLAN, STAY], executor, library=Library(faults=[fault]))
+    with pytest.raises(ToolOutage, match=f"search is down: {fault}"):
+        await run_episode(QUESTION, made, MemoryQuery(text=QUESTION.text), BudgetConfig())
 
 
 async def test_replies_without_call_or_answer_end_as_given_up(manager: Manager) -> None:

@@ -11,11 +11,14 @@ from mia_skill.agents.mia import Mia, Sources
 from mia_skill.core.chat import Message, ScriptedChat
 from mia_skill.core.config import BudgetConfig
 from mia_skill.core.errors import InputError, ModelUnreachableError
-from mia_skill.core.types import Modality, Passage, Question
-from mia_skill.evaluation.advice import Advice
+from mia_skill.core.types import Modality, Outcome, Passage, Question
+from mia_skill.evaluation.advice import Advice, Done
+from mia_skill.evaluation.mia_method import MiaMemory
 from mia_skill.evaluation.mind import ModelMind
 from mia_skill.evaluation.pool import Pool
 from mia_skill.evaluation.task import Task
+from retrieval.bank import Hit
+from retrieval.embed import HashEmbedder
 from retrieval.images import ImageQuery, Images
 
 LOOK = '<tool_call>{"name": "image_search", "arguments": {}}</tool_call>'
@@ -57,7 +60,9 @@ async def test_an_image_question_goes_through_caption_image_search_and_answer_an
         gold=("Ola Brint",),
         picture=entity_picture("Dreldimere"),
     )
-    attempt = await ModelMind(mia).attempt(task, Advice(planned=True), BudgetConfig())
+    mind = ModelMind(mia)
+    seen, _ = await mind.seen(task)
+    attempt = await mind.attempt(seen, Advice(planned=True), BudgetConfig())
     assert attempt.question.caption == "a coat of arms in blue"
     assert manager.seen[0][0].images == (task.picture,)
     first, second, third = attempt.trajectory.steps
@@ -66,6 +71,39 @@ async def test_an_image_question_goes_through_caption_image_search_and_answer_an
     assert "once" in str(second.error)
     assert (third.tool, attempt.trajectory.answer) == ("search", "Ola Brint")
     assert attempt.prompts["executor"]
+
+
+async def test_an_image_question_is_recalled_by_what_its_picture_shows(make_mia: Callable[..., Mia]) -> None:
+    from mia_skill.evaluation.worlds import entity_picture
+
+    captions = ["a coat of arms in blue", "a golden ship on waves", "a golden ship on waves"]
+    manager = ScriptedChat(captions)
+    planner = ScriptedChat([json.dumps({"steps": ["look"]}), json.dumps({"need_replan": False})] * 3)
+    executor = ScriptedChat([SEARCH, "<answer>Ola Brint [p1]</answer>"] * 3)
+    made = make_mia(models={"manager": manager, "planner": planner, "executor": executor})
+    mia = replace(made, manager=Manager(made.bank, manager), sources=Sources(corpus=Corpus()))
+    memory = mia.config.memory.model_copy(update={"min_relevance": 0.0, "min_similarity": -1.0})
+    method = MiaMemory(made.bank, Manager(made.bank), memory, name="mia", source="", differs="")
+    texts = ["Who founded the city in the picture?", "Who built the tower in the picture?", "Who made what is shown?"]
+    hits: list[Hit] = []
+    for text, name in zip(texts, ("Dreldimere", "Sarnholm", "Sarnholm"), strict=True):
+        asked = Question(text=text, modality=Modality.IMAGE)
+        task = Task(id=text, question=asked, gold=("Ola Brint",), picture=entity_picture(name))
+        task, _ = await ModelMind(mia).seen(task)
+        advice = await method.advise(task.question)
+        hits = list(advice.recall.hits)
+        attempt = await ModelMind(mia).attempt(task, advice, BudgetConfig())
+        done = Done(attempt=attempt, outcome=Outcome.CORRECT, shown=advice.shown)
+        method.apply((await method.learn(task.id, done, ModelMind(mia))).change)
+    embed = HashEmbedder().embed
+    for hit in hits:
+        about, seen = (
+            embed([texts[2], hit.unit.question], "query"),
+            embed([captions[2], str(hit.unit.caption)], "query"),
+        )
+        assert hit.similarity == pytest.approx(0.8 * about[0] @ about[1] + 0.2 * seen[0] @ seen[1], abs=1e-3)
+    assert hits
+    assert captions[2] in planner.seen[4][0].content
 
 
 async def test_a_memory_for_the_executor_is_quoted_to_it_and_the_planner_is_not_asked(

@@ -1,50 +1,22 @@
 """What training learns from is what was sampled: ids, mask and text agree."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from letters import END, Letters, Trimming, renderer
 
 from mia_skill.core.chat import Message
 from mia_skill.core.config import BudgetConfig
 from mia_skill.core.errors import InputError
+from retrieval.remote import RemoteCorpus
 from retrieval.world import build_world
 from training.coldstart import expert_examples
-from training.policy import ContextFull, Renderer, Sampled, TemplateError, TokenPolicy
-from training.rollout import Setting, roll_out
+from training.policy import ContextFull, Sampled, TemplateError, TokenPolicy
+from training.rollout import Role, Setting, roll_out
 from training.task import WorldShelf, world_tasks
-
-END = 0x110000
-
-
-class Letters:
-    """A tokenizer of letters, with one special token and ChatML's template."""
-
-    eos_token = "<|im_end|>"
-    eos_token_id = END
-    all_special_ids = (END,)
-    trims = False
-
-    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        parts = re.split(r"(<\|im_end\|>)", text)
-        return [id_ for part in parts for id_ in ([END] if part == self.eos_token else map(ord, part))]
-
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
-        ends = "" if skip_special_tokens else self.eos_token
-        return "".join(ends if one == END else chr(one) for one in token_ids)
-
-    def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, tokenize: bool = True, add_generation_prompt: bool = False
-    ) -> str:
-        said = [(one["role"], one["content"].strip() if self.trims else one["content"]) for one in conversation]
-        return "".join(f"<|{role}|>{text}{self.eos_token}\n" for role, text in said) + "<|assistant|>"
-
-
-class Trimming(Letters):
-    trims = True
 
 
 @dataclass
@@ -59,10 +31,6 @@ class Says:
     ) -> Sampled:
         ids = [*map(ord, self.texts.pop(0)), *([END] if self.ends else [])]
         return Sampled(tuple(ids), (-0.5,) * len(ids))
-
-
-def renderer(tokenizer: Letters | None = None) -> Renderer:
-    return Renderer(tokenizer or Letters())  # type: ignore[arg-type]
 
 
 text = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=20)
@@ -146,6 +114,18 @@ async def test_no_plan_from_a_trained_planner_is_a_sample_and_no_plan_for_an_exe
     none = await roll_out(task.model_copy(update={"plan": ()}), Setting("executor", shelf, executor))
     assert none.reward is None
     assert none.lost.startswith("plan")
+
+
+@pytest.mark.parametrize("role", ["executor", "planner"])
+async def test_a_search_service_that_is_down_makes_no_sample_for_whoever_is_trained(role: Role) -> None:
+    (task, *_), _, _ = world_tasks(5, 40, limit=2)
+    call = '<tool_call>{"name": "search", "arguments": {"query": "x"}}</tool_call>'
+    lines = {"planner": ['{"steps": ["search"]}'], "executor": [call, "<answer>unknown</answer>"]}
+    policies = {name: TokenPolicy(Says(said), renderer(), context=100_000) for name, said in lines.items()}
+    other = policies["executor" if role == "planner" else "planner"]
+    made = await roll_out(task, Setting(role, RemoteCorpus("http://127.0.0.1:9"), policies[role], other))
+    assert made.reward is None
+    assert made.lost.startswith("ToolOutage: search is down")
 
 
 async def test_an_executor_that_only_answers_earns_format_but_not_tool() -> None:

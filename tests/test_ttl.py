@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mia_skill.agents.manager import Manager
-from mia_skill.core.errors import BankError, InputError, JudgeError, ModelUnreachableError
+from mia_skill.core.errors import BankError, InputError, JudgeError, MiaError, ModelUnreachableError, ToolOutage
 from mia_skill.core.types import Outcome, Passage, Plan, Question, Step, Trajectory
 from mia_skill.core.verdict import Case, Label, Verdict
 from retrieval.bank import MemoryQuery, PairHit, Recall
@@ -17,14 +17,16 @@ from training.groups import Group, NullUpdater, UpdateStats
 from training.ttl import Answered, Attempt, Judging, TestTime, majority
 
 QUESTION = Question(text="Who founded Velmora Works?", id="q1")
+DOWN = ModelUnreachableError("down")
 ANSWERS = ("Aldric Tesh", "Bera Noll", "Bera Noll", "Aldric Tesh")
 
 
 class Four:
-    """Writes four plans; plan n answers with the n-th of `answers`. None is a model that cannot be reached."""
+    """Writes four plans; plan n answers with the n-th of `answers`. None is a part that is down."""
 
-    def __init__(self, answers: Sequence[str | None] = ANSWERS) -> None:
+    def __init__(self, answers: Sequence[str | None] = ANSWERS, down: MiaError = DOWN) -> None:
         self.answers = answers
+        self.down = down
 
     async def plans(self, question: Question, recall: Recall, n: int) -> tuple[Plan, ...]:
         return tuple(Plan(steps=(f"way {index} of {question.text}",)) for index in range(n))
@@ -33,7 +35,7 @@ class Four:
         index = int(plan.steps[0].split()[1])
         answer = self.answers[index]
         if answer is None:
-            raise ModelUnreachableError("down")
+            raise self.down
         page = Passage(id="p1", title="Velmora Works", text=f"Velmora Works was founded by {answer}.")
         run = Trajectory(steps=(Step(query=f"Velmora Works {index}", passages=(page,)),) * (index + 1), answer=answer)
         return Attempt(plan=plan, trajectory=run, first_answer=answer)
@@ -140,12 +142,23 @@ async def test_the_pick_is_shown_the_most_similar_plan_pairs_first(make: Make) -
     assert shown[2][0] == "Who founded Velmora Works in the north?"
 
 
-async def test_a_plan_whose_model_is_down_is_no_sample_and_a_pick_that_is_down_no_question(make: Make) -> None:
-    learned = await make(student=Four(("Aldric Tesh", None, "Bera Noll", None))).batch((QUESTION,))
+@pytest.mark.parametrize("down", [DOWN, ToolOutage("search is down")])
+async def test_a_plan_whose_part_is_down_is_no_sample_and_a_pick_that_is_down_no_question(
+    make: Make, down: MiaError
+) -> None:
+    learned = await make(student=Four(("Aldric Tesh", None, "Bera Noll", None), down)).batch((QUESTION,))
     assert [one is None for one in learned.rewards[0]] == [False, True, False, True]
     told: list[Answered] = []
-    learned = await make(student=Four((None, *ANSWERS[1:])), record=told.append).batch((QUESTION,))
+    learned = await make(student=Four((None, *ANSWERS[1:]), down), record=told.append).batch((QUESTION,))
     assert (learned.skipped, told) == (1, [])
+
+
+async def test_a_run_without_an_answer_earns_little_and_an_abstention_earns_no_reward(make: Make) -> None:
+    async def panel(_question: Question, case: Case, /) -> Verdict:
+        return Verdict(label=Label.ABSTAIN if case.answer == "Bera Noll" else Label.NOT_ATTEMPTED)
+
+    learned = await make(panel).batch((QUESTION,))
+    assert learned.rewards[0] == (pytest.approx(0.05), None, None, pytest.approx(0.05))
 
 
 async def test_an_update_that_fails_leaves_the_answers_recorded_and_the_bank_as_it_was(
@@ -181,3 +194,12 @@ async def test_the_world_stream_runs_end_to_end_and_remembers() -> None:
     assert (static.questions, learning.questions) == (24, 24)
     assert learning.judged == 96
     assert learning.stored > 0
+
+
+async def test_the_world_stream_runs_unsupervised_and_masks_what_the_panel_leaves_open() -> None:
+    from mia_skill.cli.ttl import panel_of, play_world
+    from mia_skill.core.config import load_config
+
+    score = await play_world("ttl", 7, 16, 60, 4, 4, 0.0, panel_of(load_config(environment={})))
+    assert score.judged + score.masked == 64
+    assert score.masked > 0

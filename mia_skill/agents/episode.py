@@ -97,7 +97,8 @@ async def run_episode(
     """Recall, plan, execute, reflect once, execute on, judge. Nothing is stored here: learning comes after.
 
     Raises:
-        ModelError, PlanError, JudgeError: a part failed; there is no episode, and nothing is counted as wrong.
+        ModelError, PlanError, JudgeError, ToolOutage: a part failed; there is no episode, and nothing is counted as
+            wrong.
     """
     spent = meter(limits)
     await listener(Event(stage="recall", message=question.text))

@@ -11,10 +11,11 @@ import anyio.to_thread
 
 from mia_skill.agents.draws import Draws
 from mia_skill.agents.episode import Crew, Episode, run_episode
-from mia_skill.agents.executor import Executor
+from mia_skill.agents.explore import Exploration
 from mia_skill.agents.forms import PlanForm, ReplanForm
 from mia_skill.agents.ledger import Ledger
 from mia_skill.agents.manager import Manager, Run, claimed, query_of, screened
+from mia_skill.agents.outfit import captioned, executor_for, need, stream_for
 from mia_skill.agents.planner import (
     Planner,
     plan_brief,
@@ -29,13 +30,13 @@ from mia_skill.agents.planner import (
 from mia_skill.agents.repeats import warned
 from mia_skill.agents.results import Found, Judged, Planned, QueryResult, Replanned
 from mia_skill.agents.sources import Source, Sources
-from mia_skill.agents.tools import AgentTool, ImageTool, VisitTool
+from mia_skill.agents.stream import Record, Stream, unrecorded
 from mia_skill.core.chat import ChatModel, Message
 from mia_skill.core.config import MiaConfig, Role
-from mia_skill.core.errors import ConfigError, InputError, MiaError
+from mia_skill.core.errors import InputError, MiaError, PlanError
 from mia_skill.core.events import Event, Listener, silent
 from mia_skill.core.redact import redact, without_secrets
-from mia_skill.core.types import Credit, Feedback, MemoryUnit, Modality, Outcome, Passage, Plan, Question, Step, Usage
+from mia_skill.core.types import Credit, Feedback, MemoryUnit, Outcome, Passage, Plan, Question, Step, Usage
 from mia_skill.core.verdict import Case, Verdict
 from retrieval.bank import Bank, Consolidation, MemoryQuery, Recall, Stored, UnitPage
 from retrieval.gate import Trial
@@ -325,19 +326,13 @@ class Mia:
             ConfigError: no model endpoint is configured.
             MiaError: a part failed; nothing is stored and nothing counts as wrong.
         """
-        missing = [role for role in ("planner", "executor") if role not in self.models]
-        if missing:
-            raise ConfigError(
-                f"`ask` needs a model for {' and '.join(missing)}: set models.default.base_url and "
-                "models.default.model (MIA_MODELS__DEFAULT__BASE_URL, MIA_MODELS__DEFAULT__MODEL)"
-            )
-        question, spent = await self.captioned(question, image)
-        finder, tools = self.sources.pick("auto"), self.tools_for(question, image)
+        need(self, "`ask`", "planner", "executor")
+        question, spent = await captioned(self.manager, question, image)
         crew = Crew(
             manager=self.manager,
             planner=Planner(self.models["planner"]),
-            executor=Executor(self.models["executor"], finder, self.config.search.k, tools),
-            judge=self._verdict,
+            executor=executor_for(self, question, image),
+            judge=self.verdict,
         )
         query = self.query(question, namespace=namespace)
         episode = await run_episode(question, crew, query, self.config.budget, listener=listener)
@@ -348,34 +343,29 @@ class Mia:
             await self.store(run, receipt=receipt, listener=listener)
         return episode
 
-    async def captioned(self, question: Question, image: "ImageQuery | None") -> tuple[Question, Usage]:
-        """The question with what its image shows."""
-        if image is None:
-            return question, Usage()
-        caption, usage = question.caption, Usage()
-        if caption is None and image.picture is not None:
-            caption, usage = await self.manager.caption(image.picture)
-        return question.model_copy(update={"caption": caption, "modality": Modality.IMAGE}), usage
+    async def explore(self, question: Question, *, width: int = 4, namespace: str | None = None) -> Exploration:
+        """`width` plans for one question: the Router picks one, its answer counts; then all others are carried out
+        too and judged, and what they taught is stored.
 
-    def tools_for(self, question: Question, image: "ImageQuery | None") -> tuple[AgentTool, ...]:
-        """What the Executor of one episode may call besides `search`."""
-        used = Ledger()  # once per episode: an episode has its own count, whatever was asked before
+        Raises:
+            ConfigError: a model is missing.
+            PlanError: a part failed; nothing is stored.
+        """
+        told = await self.stream(width=width, namespace=namespace).batch((question,))
+        if not told:
+            raise PlanError("the question has no sample: a model or a tool failed", raw="")
+        return told[0]
 
-        async def opened(what: str, start: int) -> tuple[Passage, ...]:
-            return (await self.visit(what, question=question.text, start=start)).passages
+    def stream(self, record: Record = unrecorded, *, width: int = 4, namespace: str | None = None) -> Stream:
+        """A stream of questions: each is answered with what was learnt before it, recorded, and then learnt from.
 
-        async def looked() -> tuple[Passage, ...]:
-            if image is None:
-                raise InputError("this question has no image")
-            with used.once("image_search", question.text) if self.config.images.once else nullcontext():
-                return await self.sources.similar(image, self.config.images.k)
+        Raises:
+            ConfigError: a model is missing.
+        """
+        return stream_for(self, record, width, namespace)
 
-        tools: list[AgentTool] = [VisitTool(opened)] if self.sources.opens else []
-        if image is not None and self.sources.images is not None:
-            tools.append(ImageTool(looked))
-        return tuple(tools)
-
-    async def _verdict(self, case: Case, /) -> Verdict:
+    async def verdict(self, case: Case, /) -> Verdict:
+        """`judge`, for an episode."""
         return (await self.judge(case)).verdict
 
     async def aclose(self) -> None:

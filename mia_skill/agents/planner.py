@@ -17,6 +17,10 @@ __all__ = ["Planner", "Replan", "plan_brief", "plan_from_form", "plan_messages",
 __all__ += ["replan_brief", "replan_from_form", "replan_messages"]
 
 
+SAMPLED = 1.0
+"""Temperature at which several plans for one question are written: at 0 they would be one."""
+
+
 class Replan(Value):
     """The Planner's one reflection: keep the plan, or follow a new one."""
 
@@ -43,6 +47,25 @@ class Planner:
         schema = asked_schema(PlanForm)
         (reply,) = await self.model.complete(plan_messages(question, recall), schema=schema)
         return read_plan(reply.text, recall, brain=self.brain), reply.usage
+
+    async def plans(self, question: Question, recall: Recall, n: int) -> tuple[Plan, ...]:
+        """At most `n` sampled plans: a reply that is no plan is left out.
+
+        Raises:
+            ModelError: the endpoint failed.
+            PlanError: no reply was a plan.
+        """
+        schema = asked_schema(PlanForm)
+        replies = await self.model.complete(plan_messages(question, recall), schema=schema, temperature=SAMPLED, n=n)
+        made, refused = [], PlanError("no plan was asked for", raw="")
+        for reply in replies:
+            try:
+                made.append(read_plan(reply.text, recall, brain=self.brain))
+            except PlanError as error:
+                refused = error
+        if not made:
+            raise refused
+        return tuple(made)
 
     async def replan(
         self, question: Question, plan: Plan, steps: Sequence[Step], answer: str, signals: Sequence[Signal]

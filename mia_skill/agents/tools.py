@@ -6,11 +6,12 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
+from mia_skill.core.chat import ToolSpec
 from mia_skill.core.errors import InputError
 from mia_skill.core.toolformat import ToolCall, render_call
 from mia_skill.core.types import Passage
 
-__all__ = ["AgentTool", "ImageTool", "VisitTool", "usage"]
+__all__ = ["AgentTool", "ImageTool", "VisitTool", "spec_of", "usage"]
 
 Look = Callable[[], Awaitable[tuple[Passage, ...]]]
 Open = Callable[[str, int], Awaitable[tuple[Passage, ...]]]
@@ -93,6 +94,17 @@ class ImageTool:
             SearchError: the engine failed.
         """
         return await self.look()
+
+
+def spec_of(tool: AgentTool) -> ToolSpec:
+    """A tool as a server is told of it: its example shows the arguments."""
+    properties: dict[str, JsonValue] = {name: {"type": "string"} for name in tool.example.arguments}
+    needed: list[JsonValue] = list(properties)
+    return ToolSpec(
+        name=tool.name,
+        purpose=tool.purpose,
+        parameters={"type": "object", "properties": properties, "required": needed},
+    )
 
 
 def usage(tools: tuple[AgentTool, ...]) -> str:

@@ -33,6 +33,7 @@ def evaluate() -> None:
 @click.option("--seeds", default="0", show_default=True, help="One shuffled order each, with commas between.")
 @click.option("--in-order", is_flag=True, help="The file's order for every seed.")
 @click.option("--concurrency", default=1, show_default=True, type=click.IntRange(1, 4096), help="Episodes of a wave.")
+@click.option("--together", default=1, show_default=True, type=click.IntRange(1, 256), help="Methods at a time.")
 @click.option("--frozen-after", type=click.IntRange(0), help="Learn from this many questions only.")
 @click.option("--agent", type=click.Choice(["auto", "models", "rules"]), default="auto", show_default=True)
 @click.option("--endpoint", "endpoints", multiple=True, help="Base url of one more endpoint of the same model.")
@@ -42,6 +43,9 @@ def evaluate() -> None:
 )
 @click.option("--world-size", default=300, show_default=True, type=click.IntRange(20, 100_000))
 @click.option("--world-seed", default=7, show_default=True)
+@click.option(
+    "--recur", default=8, show_default=True, type=click.IntRange(1), help="How often a shape of a world comes back."
+)
 @click.option("--harm", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Share of lessons spoiled.")
 @click.option("--ray", is_flag=True, help="Spread methods and seeds over a Ray cluster.")
 @click.pass_obj
@@ -66,6 +70,20 @@ def compare_command(folder: Path, json_: bool) -> None:
     summary = summarise(folder)
     write_report(summary, folder)
     click.echo(as_json(summary) if json_ else as_markdown(summary))
+
+
+@evaluate.command("methods")
+@json_flag
+def methods_command(json_: bool) -> None:
+    """All methods: where each is from, and what differs here."""
+    from mia_skill.evaluation.methods import METHODS, source_of
+
+    told = [dict(zip(("method", "source", "differs"), (name, *source_of(name)), strict=True)) for name in METHODS]
+    if json_:
+        click.echo(as_json({"methods": told}))
+        return
+    for one in told:
+        click.echo(f"{one['method']}\n    from: {one['source']}\n    here: {one['differs']}")
 
 
 @click.group()

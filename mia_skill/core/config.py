@@ -16,6 +16,7 @@ from mia_skill.core.errors import ConfigError
 from mia_skill.core.legacy import LEGACY, legacy_endpoints
 from mia_skill.core.search_config import EngineConfig, ImagesConfig, SearchConfig, VisitConfig
 from mia_skill.core.section import Section
+from mia_skill.core.types import Usage
 
 __all__ = [
     "BlendWeights",
@@ -28,6 +29,7 @@ __all__ = [
     "MiaConfig",
     "ModelsConfig",
     "OAuthConfig",
+    "PriceConfig",
     "Role",
     "Scope",
     "ScoreWeights",
@@ -77,6 +79,15 @@ class EndpointConfig(Section):
     """At the same time."""
     json_schema: bool = True
     """The server honours `response_format: json_schema`; false asks in words only."""
+    tool_calls: Literal["auto", "text"] = "auto"
+    """"auto" offers the Executor's tools to the server too, until it refuses; "text" never does: as in training."""
+    context: int | None = Field(default=None, ge=64)
+    """Tokens of prompt and reply that the model can hold; longer runs are told shorter. Unset: once it is refused."""
+
+    @property
+    def room(self) -> int | None:
+        """Tokens of a conversation that leave room for a reply."""
+        return None if self.context is None else max(256, self.context - self.max_tokens)
 
     @field_validator("base_url")
     @classmethod
@@ -200,6 +211,23 @@ class TrustConfig(Section):
     """How long a judgment's receipt can bring its label into the bank."""
 
 
+class PriceConfig(Section):
+    """What things cost, in one currency."""
+
+    prompt: float = Field(default=0.0, ge=0)
+    """Per million tokens."""
+    completion: float = Field(default=0.0, ge=0)
+    """Per million tokens."""
+    search: float = Field(default=0.0, ge=0)
+    """Per search."""
+    currency: str = "USD"
+
+    def cost(self, usage: Usage) -> float:
+        """Of `usage`."""
+        tokens = usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion
+        return tokens / 1_000_000 + usage.searches * self.search
+
+
 class BudgetConfig(Section):
     """Limits of one episode."""
 
@@ -208,6 +236,9 @@ class BudgetConfig(Section):
     searches: int = Field(default=20, ge=1)
     tokens: int = Field(default=60_000, ge=100)
     seconds: float = Field(default=600.0, gt=0)
+    money: float | None = Field(default=None, gt=0)
+    """In the currency of `prices`; unset: no limit."""
+    prices: PriceConfig = PriceConfig()
 
 
 class MiaConfig(Section):

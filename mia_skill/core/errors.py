@@ -7,6 +7,7 @@ MiaError
 ├── ModelError             a chat endpoint gave nothing usable
 │   ├── ModelUnreachableError   no connection, or a time-out
 │   ├── ModelStatusError        an HTTP status that retrying did not cure
+│   │   └── ContextOverflow         the conversation is longer than the model can read
 │   └── ModelReplyError         it answered, but not with what was asked for
 ├── PlanError              the Planner's reply is no plan. Never means "an empty plan"
 ├── JudgeError             no verdict could be had. Never means "wrong"
@@ -16,6 +17,7 @@ MiaError
 ├── VisitError             a page could not be had or read
 │   ├── AddressRefused          the address is not a public one, or cannot be checked (SSRF protection)
 │   └── RobotsRefused           the site asks robots to stay away
+├── ToolOutage             a tool of the agent is down. Never a step of a run: the run is no sample
 ├── UsedUpError            a tool that may be used once per episode was asked again
 ├── ToolCallError          a model's tool call cannot be parsed
 ├── BankError              the memory bank cannot do what was asked
@@ -26,6 +28,7 @@ MiaError
 │   └── BankUnwritableError     disk full, read-only folder or lock never released
 ├── CorpusError            a corpus file is missing or broken
 │   └── CorpusMismatchError     its index is of other files or of another embedder; the message holds the build command
+├── TrainingError          an update failed; the policy that is served is what it was
 └── BudgetExceeded         a limit ended the episode cleanly
 """
 
@@ -41,6 +44,7 @@ __all__ = [
     "BankUnwritableError",
     "BudgetExceeded",
     "ConfigError",
+    "ContextOverflow",
     "CorpusError",
     "CorpusMismatchError",
     "EmbedderMismatchError",
@@ -59,6 +63,8 @@ __all__ = [
     "RobotsRefused",
     "SearchError",
     "ToolCallError",
+    "ToolOutage",
+    "TrainingError",
     "UnknownIdError",
     "UsedUpError",
     "VisitError",
@@ -96,6 +102,10 @@ class ModelStatusError(ModelError):
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class ContextOverflow(ModelStatusError):
+    """The conversation, with the room for a reply, is longer than the model can read."""
 
 
 class ModelReplyError(ModelError):
@@ -166,6 +176,11 @@ class RobotsRefused(VisitError):
     """The site's robots.txt asks robots to stay away, or cannot be read."""
 
 
+class ToolOutage(MiaError):
+    """A tool of the agent is down: what it would have brought is not known. The run ends and is no sample: nothing of
+    it is judged, remembered or trained on."""
+
+
 class UsedUpError(MiaError):
     """A tool that may be used once per episode was asked again; nothing was done."""
 
@@ -209,6 +224,10 @@ class CorpusError(MiaError):
 
 class CorpusMismatchError(CorpusError):
     """A corpus index was made of other files, or with another embedder; the message holds the command that rebuilds."""
+
+
+class TrainingError(MiaError):
+    """An update failed. Never means "half an update": the policy that is served is what it was."""
 
 
 class BudgetExceeded(MiaError):

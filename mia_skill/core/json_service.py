@@ -22,6 +22,7 @@ from mia_skill.core.errors import (
     ModelError,
     PlanError,
     SearchError,
+    ToolOutage,
     UnknownIdError,
 )
 
@@ -40,6 +41,7 @@ STATUSES: tuple[tuple[type[MiaError], int], ...] = (
     (PlanError, 502),
     (JudgeError, 502),
     (SearchError, 502),
+    (ToolOutage, 502),
     (ConfigError, 503),
     (BankError, 503),
 )

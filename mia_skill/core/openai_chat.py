@@ -12,9 +12,16 @@ import anyio
 import httpx
 
 from mia_skill.core import openai_wire as wire
-from mia_skill.core.chat import Message, Reply
+from mia_skill.core.chat import Message, Reply, ToolSpec
 from mia_skill.core.config import EndpointConfig
-from mia_skill.core.errors import ConfigError, ModelReplyError, ModelStatusError, ModelUnreachableError
+from mia_skill.core.errors import (
+    ConfigError,
+    ContextOverflow,
+    ModelReplyError,
+    ModelStatusError,
+    ModelUnreachableError,
+)
+from mia_skill.core.native_tools import native_turns, tools_field
 
 __all__ = ["OpenAIChat"]
 
@@ -32,6 +39,10 @@ UNKNOWN_SCHEMA = ("response_format", "json_schema", "json schema", "structured",
 """Words of a refusal that mean: this server cannot hold a reply to a schema."""
 OTHER_LIMIT = ("max_completion_tokens",)
 """What newer hosted models call `max_tokens`; their refusal names it."""
+NO_TOOLS = ("tool", "function")
+"""Words of a refusal that mean: this server, or its template, has no tool calls of its own."""
+TOO_LONG = ("context length", "context_length", "context size", "context window", "maximum model length", "too long")
+"""Words of a refusal that mean: the conversation does not fit."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -71,6 +82,7 @@ class OpenAIChat:
         self._slots = anyio.Semaphore(config.max_connections)
         self._schema_in_words = not config.json_schema
         self._limit = "max_tokens"
+        self._offers_tools = config.tool_calls == "auto"
 
     def __repr__(self) -> str:
         return f"OpenAIChat({self._config.model!r} at {self._where!r})"
@@ -99,6 +111,36 @@ class OpenAIChat:
             ModelStatusError: an HTTP error that retrying did not, or could not, cure; holds the server's words.
             ModelReplyError: it is no completion, or a reply in it is empty.
         """
+        settings = self._settings(temperature, stop)
+        most = self._config.max_tokens if max_tokens is None else max_tokens
+        replies: tuple[Reply, ...] = ()
+        while len(replies) < n:  # some servers ignore `n` and give one reply
+            missing = n - len(replies)
+            sampled = {**settings, "n": missing} if missing > 1 else settings
+            replies += (await self._sample(messages, sampled, most, schema))[:missing]
+        return replies
+
+    async def act(self, messages: Sequence[Message], tools: Sequence[ToolSpec], *, stop: Sequence[str] = ()) -> Reply:
+        """One turn of an agent. The tools are offered to the server until it refuses them; messages and reply are in
+        our text form all the same.
+
+        Raises:
+            ModelError: as `complete`.
+        """
+        if self._offers_tools and tools:
+            settings = self._settings(None, stop) | {"tools": tools_field(tools)}
+            try:
+                (reply,) = await self._sample(messages, settings, self._config.max_tokens, None)
+                return reply
+            except ModelStatusError as refusal:
+                if isinstance(refusal, ContextOverflow) or not _refuses(refusal, NO_TOOLS, (500,)):
+                    raise
+                self._offers_tools = False
+        (reply,) = await self.complete(messages, stop=stop)
+        return reply
+
+    def _settings(self, temperature: float | None, stop: Sequence[str]) -> dict[str, object]:
+        """What stands in every request."""
         settings: dict[str, object] = {
             "model": self._config.model,
             "temperature": self._config.temperature if temperature is None else temperature,
@@ -109,13 +151,7 @@ class OpenAIChat:
             settings["presence_penalty"] = self._config.presence_penalty
         if stop:
             settings["stop"] = list(stop)
-        most = self._config.max_tokens if max_tokens is None else max_tokens
-        replies: tuple[Reply, ...] = ()
-        while len(replies) < n:  # some servers ignore `n` and give one reply
-            missing = n - len(replies)
-            sampled = {**settings, "n": missing} if missing > 1 else settings
-            replies += (await self._sample(messages, sampled, most, schema))[:missing]
-        return replies
+        return settings
 
     async def models(self) -> tuple[str, ...]:
         """The names of the models this endpoint serves.
@@ -160,7 +196,8 @@ class OpenAIChat:
                     raise
 
     async def _post(self, messages: Sequence[Message], settings: Mapping[str, object]) -> tuple[Reply, ...]:
-        turns = [wire.turn(message) for message in messages]
+        native = native_turns(messages, wire.turn) if "tools" in settings else map(wire.turn, messages)
+        turns = list(native)
         began = self._clock()
         answer = await self._send("POST", "chat/completions", wire.encode({**settings, "messages": turns}))
         with self._hiding():
@@ -234,9 +271,8 @@ class OpenAIChat:
     def _refusal(self, answer: _Answer, failed: int) -> ModelStatusError:
         said = self._hide(wire.server_message(answer.body)) or "no reason given"
         hint = HINTS.get(answer.status, "")
-        return ModelStatusError(
-            f"{self._where} answered {answer.status}{_tries(failed)}: {said}{hint}", status=answer.status
-        )
+        kind = ContextOverflow if answer.status in (400, 413, 422) and _says(said, TOO_LONG) else ModelStatusError
+        return kind(f"{self._where} answered {answer.status}{_tries(failed)}: {said}{hint}", status=answer.status)
 
     @property
     def _where(self) -> str:
@@ -257,9 +293,13 @@ class OpenAIChat:
         return text.replace(self._key, "***") if self._key else text
 
 
-def _refuses(refusal: ModelStatusError, words: Sequence[str]) -> bool:
-    said = str(refusal).lower()
-    return refusal.status in (400, 422, 501) and any(word in said for word in words)
+def _refuses(refusal: ModelStatusError, words: Sequence[str], more: Sequence[int] = ()) -> bool:
+    return refusal.status in (400, 422, 501, *more) and _says(str(refusal), words)
+
+
+def _says(text: str, words: Sequence[str]) -> bool:
+    said = text.lower()
+    return any(word in said for word in words)
 
 
 def _retry_after(headers: httpx.Headers) -> float:

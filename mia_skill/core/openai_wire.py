@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from mia_skill.core.chat import Message, Reply
 from mia_skill.core.errors import ModelReplyError
+from mia_skill.core.native_tools import NativeCall, in_text
 from mia_skill.core.prompts import load_prompt
 from mia_skill.core.types import Usage, clean_text
 
@@ -31,6 +32,7 @@ class _Part(BaseModel):
 
 class _Message(BaseModel):
     content: str | list[_Part] | None = None
+    tool_calls: list[NativeCall] | None = None
 
 
 class _Choice(BaseModel):
@@ -145,6 +147,8 @@ def _said(choice: _Choice, body: bytes) -> str:
     content = choice.message.content or ""
     whole = content if isinstance(content, str) else "".join(part.text for part in content)
     text = clean_text(without_thinking(whole))
+    if choice.message.tool_calls:
+        return clean_text(in_text(text, choice.message.tool_calls))
     if not text.strip():
         thinking = " after its reasoning" if whole.strip() else ""
         hint = "; raise max_tokens" if choice.finish_reason == "length" else ""

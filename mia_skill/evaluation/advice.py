@@ -45,6 +45,10 @@ class Attempt(Value):
     question: Question
     """As it was asked, with its caption."""
     usage: Usage = Usage()
+    model_seconds: float = Field(default=0.0, ge=0)
+    """Of the usage's seconds: waiting for models, their queue included."""
+    tool_seconds: float = Field(default=0.0, ge=0)
+    """Of the usage's seconds: waiting for searches and other tools."""
     prompts: dict[str, str] = Field(default_factory=dict)
 
 

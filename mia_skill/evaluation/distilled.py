@@ -27,6 +27,7 @@ RULED = "rule-based"
 class Expel(Shelved):
     """Insights with a strength, and the most similar successes."""
 
+    independent: bool = False
     name: str = "expel"
     source: str = "ExpeL (Zhao et al. 2023): insights by ADD, AGREE and REMOVE, successes as examples"
     differs: str = (
@@ -120,6 +121,7 @@ class ReasoningBank(Shelved):
 class AMem(Shelved):
     """Linked notes that grow new links and tags as notes come in."""
 
+    independent: bool = False
     name: str = "amem"
     source: str = "A-Mem (Xu et al. 2025): notes with keywords, tags and links; neighbours evolve"
     differs: str = (
@@ -167,6 +169,7 @@ class AMem(Shelved):
 class Mem0(Shelved):
     """Short facts, each added, updated, deleted or left."""
 
+    independent: bool = False
     name: str = "mem0"
     source: str = "Mem0 (Chhikara et al. 2025): facts drawn from the dialogue; ADD, UPDATE, DELETE or NOOP"
     differs: str = (

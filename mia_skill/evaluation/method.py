@@ -29,6 +29,8 @@ class Method(Protocol):
     """The paper it is from."""
     differs: str
     """What is different here, in a sentence."""
+    independent: bool
+    """What an episode teaches does not depend on what others taught: lessons of a wave can be found out together."""
     supervised: bool
     """It is told whether its answers were right; else it is told what the evidence says."""
 
@@ -60,6 +62,7 @@ class NoMemory:
     name: str = "none"
     source: str = "MIA, table 3 and 4, row 'none'"
     differs: str = "the same ReAct Executor as every other method, untrained"
+    independent: bool = True
     supervised: bool = True
     planned: bool = False
 
@@ -94,6 +97,7 @@ class Shelved:
     name: str = ""
     source: str = ""
     differs: str = ""
+    independent: bool = True
     supervised: bool = True
 
     async def advise(self, question: Question) -> Advice:

@@ -31,6 +31,7 @@ class MiaMemory:
     name: str
     source: str
     differs: str
+    independent: bool = True
     supervised: bool = True
     to_executor: bool = False
 

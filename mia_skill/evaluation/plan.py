@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import orjson
 from pydantic import Field, JsonValue, ValidationError
 
 from mia_skill.core.chat import ChatModel
-from mia_skill.core.config import BudgetConfig, MemoryConfig
+from mia_skill.core.config import BudgetConfig, MemoryConfig, PriceConfig
 from mia_skill.core.errors import InputError
 from mia_skill.core.prompts import prompt_digests
+from mia_skill.core.together import together as gather
 from mia_skill.core.types import Value
 from mia_skill.evaluation.advice import Done
 from mia_skill.evaluation.methods import make_method
@@ -20,21 +22,9 @@ from mia_skill.evaluation.task import Fault, Task, TaskSet
 from mia_skill.evaluation.trace import Journal, TraceUnwritable
 from retrieval.embed import Embedder
 
-__all__ = ["Evaluation", "Prices", "Setup", "open_setup", "read_setup", "trace_path"]
+__all__ = ["Evaluation", "Setup", "open_setup", "read_setup", "trace_path"]
 
 HEAD = "run.json"
-
-
-class Prices(Value):
-    """What things cost, in one currency."""
-
-    prompt: float = Field(default=0.0, ge=0)
-    """Per million tokens."""
-    completion: float = Field(default=0.0, ge=0)
-    """Per million tokens."""
-    search: float = Field(default=0.0, ge=0)
-    """Per search."""
-    currency: str = "USD"
 
 
 class Setup(Value):
@@ -57,7 +47,7 @@ class Setup(Value):
     """Digest of what was searched."""
     embedder: str
     limits: BudgetConfig
-    prices: Prices = Prices()
+    prices: PriceConfig = PriceConfig()
     prompts: dict[str, str] = Field(default_factory=prompt_digests)
     note: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -154,8 +144,10 @@ class Evaluation:
             journal.close()
             made.close()
 
-    async def run(self, methods: tuple[str, ...], seeds: tuple[int, ...]) -> None:
-        """All of them, one after the other."""
-        for seed in seeds:
-            for method in methods:
-                await self.run_one(method, seed)
+    async def run(self, methods: tuple[str, ...], seeds: tuple[int, ...], *, together: int = 1) -> None:
+        """All of them, `together` at a time: each has a memory of its own, so none notices the others.
+
+        Raises:
+            EndpointGone, TraceUnwritable: one broke off, and the others with it; all can be taken up later.
+        """
+        await gather((partial(self.run_one, method, seed) for seed in seeds for method in methods), most=together)

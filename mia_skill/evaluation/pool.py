@@ -1,13 +1,16 @@
 """Several endpoints as one model: calls go round; one that cannot be reached is passed over."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import TypeVar
 
-from mia_skill.core.chat import ChatModel, Message, Reply
+from mia_skill.core.chat import ChatModel, Message, Reply, ToolSpec, act
 from mia_skill.core.errors import InputError, ModelUnreachableError
 
 __all__ = ["Pool"]
+
+Said = TypeVar("Said")
 
 
 @dataclass
@@ -43,14 +46,32 @@ class Pool:
             ModelUnreachableError: none can.
             ModelError: the endpoint that was reached failed: another would be asked the same.
         """
+
+        async def ask(model: ChatModel) -> tuple[Reply, ...]:
+            return await model.complete(
+                messages, schema=schema, temperature=temperature, max_tokens=max_tokens, stop=stop, n=n
+            )
+
+        return await self._passed_round(ask)
+
+    async def act(self, messages: Sequence[Message], tools: Sequence[ToolSpec], *, stop: Sequence[str] = ()) -> Reply:
+        """One turn of an agent, by whichever endpoint can be reached.
+
+        Raises:
+            ModelError: as `complete`.
+        """
+
+        async def ask(model: ChatModel) -> Reply:
+            return await act(model, messages, tools, stop=stop)
+
+        return await self._passed_round(ask)
+
+    async def _passed_round(self, ask: Callable[[ChatModel], Awaitable[Said]]) -> Said:
         first = next(self._turn)
         last: ModelUnreachableError | None = None
         for place in range(len(self.models)):
-            model = self.models[(first + place) % len(self.models)]
             try:
-                return await model.complete(
-                    messages, schema=schema, temperature=temperature, max_tokens=max_tokens, stop=stop, n=n
-                )
+                return await ask(self.models[(first + place) % len(self.models)])
             except ModelUnreachableError as error:
                 last = error
         raise last or ModelUnreachableError("no endpoint")

@@ -60,7 +60,7 @@ def accuracy_table(lines: Sequence[Line]) -> Table:
 def cost_table(lines: Sequence[Line], currency: str) -> Table:
     """What it took, per answer."""
     head = tuple(
-        "method;searches;searches, second half;calls;tokens;seconds;tokens to learn;"
+        "method;searches;searches, second half;calls;tokens;seconds;of it models;of it tools;tokens to learn;"
         f"{currency} per answer;{currency} per right answer;failed lessons".split(";")
     )
     rows = [
@@ -70,7 +70,7 @@ def cost_table(lines: Sequence[Line], currency: str) -> Table:
             f"{one.late_searches:.2f}",
             f"{one.calls:.2f}",
             f"{one.tokens:.0f}",
-            f"{one.seconds:.2f}",
+            *(f"{value:.2f}" for value in (one.seconds, one.model_seconds, one.tool_seconds)),
             f"{one.learning_tokens:.0f}",
             f"{one.money:.5f}",
             "-" if one.money_per_right is None else f"{one.money_per_right:.5f}",
@@ -83,7 +83,7 @@ def cost_table(lines: Sequence[Line], currency: str) -> Table:
 
 def test_table(comparisons: Sequence[Comparison]) -> Table:
     """Who differs from whom."""
-    head = ("method", "against", "pairs", "only it right", "only the other", "difference (points)", "95%", "McNemar p")
+    head = tuple("method;against;pairs;only it right;only the other;difference (points);95%;p;Holm p".split(";"))
     rows = [
         (
             one.one,
@@ -94,6 +94,7 @@ def test_table(comparisons: Sequence[Comparison]) -> Table:
             f"{100 * one.difference:+.1f}",
             f"{100 * one.low:+.1f} to {100 * one.high:+.1f}",
             f"{one.p:.4f}",
+            f"{one.holm:.4f}",
         )
         for one in comparisons
     ]
@@ -149,7 +150,8 @@ def sections(summary: Summary) -> list[tuple[str, Table]]:
 
 NOTE = (
     "A row without a sample (a part failed) or without a grade (the grader was out) is in neither column of right and "
-    "wrong. Intervals: Wilson for shares, bootstrap over questions for differences. The p values are not corrected for "
+    "wrong. Intervals: Wilson for shares, bootstrap over questions for differences. p: McNemar's exact test; over "
+    "several seeds a sign-flip test over questions, whose runs stay together. Holm p: corrected for "
     "the number of comparisons."
 )
 

@@ -1,13 +1,14 @@
 """Runs one method over one stream: answer first, learn after; and takes up again where a run was broken off."""
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-
-import anyio
 
 from mia_skill.core.config import BudgetConfig
 from mia_skill.core.errors import MiaError
+from mia_skill.core.together import together
 from mia_skill.core.types import Outcome, Value
 from mia_skill.evaluation.advice import Attempt, Done
 from mia_skill.evaluation.judging import Graded
@@ -22,8 +23,11 @@ Grading = Callable[[Task, Attempt], Awaitable[Graded]]
 Watch = Callable[["Progress"], None]
 
 
+OUT = ("ModelUnreachableError", "ToolOutage")
+
+
 class EndpointGone(MiaError):
-    """A whole wave found no endpoint: the run stops instead of filling with empty rows."""
+    """A whole wave found no endpoint, or a tool that was down: the run stops instead of filling with empty rows."""
 
 
 class Progress(Value):
@@ -35,6 +39,10 @@ class Progress(Value):
     total: int
     right: int
     no_sample: int
+    answering_s: float = 0.0
+    """Wall time of this run so far, in waves of answers; what was read from the journal took none."""
+    learning_s: float = 0.0
+    """Wall time of this run so far, between the waves."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,9 @@ class Runner:
     protocol: Protocol = field(default_factory=Protocol)
     watch: Watch = lambda _progress: None
     retold: Callable[[str, Done], Done] | None = None
+    clock: Callable[[], float] = time.monotonic
+    answering_s: float = 0.0
+    learning_s: float = 0.0
 
     async def run(self, tasks: Sequence[Task], past: Past) -> None:
         """All tasks that have no sample yet, in waves. What is in the journal is not asked again, only learnt again.
@@ -96,14 +107,18 @@ class Runner:
         for start in range(0, len(tasks), size):
             wave = tasks[start : start + size]
             missing = [(start + place, one) for place, one in enumerate(wave) if not sampled(rows.get(one.id))]
+            began = self.clock()
             fresh = await self.answer(missing)
+            self.answering_s += self.clock() - began
             rows |= {row.task: row for row in fresh}
-            self.tell(rows, len(tasks))
-            if fresh and all(row.error.startswith("ModelUnreachableError") for row in fresh):
+            if fresh and all(row.error.startswith(OUT) for row in fresh):
+                self.tell([rows[one.id] for one in tasks[: start + size]], len(tasks))
                 kept = f"{len(rows)} rows are kept: run the same command again to go on"
                 raise EndpointGone(f"{self.method.name}: {fresh[0].error}; {kept}")
-            for place, task in enumerate(wave):
-                await self.learn(start + place, rows[task.id], past)
+            began = self.clock()
+            await self.learn([(start + place, rows[task.id]) for place, task in enumerate(wave)], past)
+            self.learning_s += self.clock() - began
+            self.tell([rows[one.id] for one in tasks[: start + size]], len(tasks))
 
     async def answer(self, wave: Sequence[tuple[int, Task]]) -> list[Row]:
         """The episodes of a wave, each in the journal as soon as it ended."""
@@ -114,9 +129,7 @@ class Runner:
             self.journal.write(row)
             rows.append(row)
 
-        async with anyio.create_task_group() as group:
-            for position, task in wave:
-                group.start_soon(one, position, task)
+        await together(partial(one, position, task) for position, task in wave)
         return rows
 
     async def episode(self, position: int, task: Task) -> Row:
@@ -133,6 +146,7 @@ class Runner:
             status="no_sample",
         )
         try:
+            task, spent = await self.mind.seen(task)
             advice = await self.method.advise(task.question)
             attempt = await self.mind.attempt(task, advice, self.limits)
         except MiaError as error:
@@ -150,22 +164,31 @@ class Runner:
                 "told": found.unsupervised,
                 "shown": advice.shown,
                 "attempt": attempt,
-                "usage": advice.usage + attempt.usage,
+                "usage": spent + advice.usage + attempt.usage,
                 "judging": found.usage,
             }
         )
 
-    async def learn(self, position: int, row: Row, past: Past) -> None:
-        """What the row teaches: read from the journal, or found out now and written there before it is used."""
+    async def learn(self, wave: Sequence[tuple[int, Row]], past: Past) -> None:
+        """What the rows of a wave teach, applied in their order: read from the journal, or found out now and written
+        there before it is used."""
         frozen = self.protocol.frozen_after
-        if row.attempt is None or (frozen is not None and position >= frozen):
-            return
-        lesson = past.lessons.get(row.task)
-        if lesson is None:
+        rows = [row for place, row in wave if row.attempt is not None and (frozen is None or place < frozen)]
+        lessons = dict(past.lessons)
+        if self.method.independent:
+            missing = [row for row in rows if row.task not in lessons]
+            await together(partial(self.find_out, row, lessons) for row in missing)
+        for row in rows:
+            await self.find_out(row, lessons)
+            if change := lessons[row.task].change:
+                self.method.apply(change)
+
+    async def find_out(self, row: Row, lessons: dict[str, Lesson]) -> None:
+        """The row's lesson, unless it is known."""
+        if row.attempt is not None and row.task not in lessons:
             lesson = await self.lesson(row, row.attempt)
             self.journal.write(lesson)
-        if lesson.change:
-            self.method.apply(lesson.change)
+            lessons[row.task] = lesson
 
     async def lesson(self, row: Row, attempt: Attempt) -> Lesson:
         """A method that cannot learn from a row says so in the journal, and goes on unchanged."""
@@ -183,9 +206,8 @@ class Runner:
             return Lesson(task=row.task, change={}, error=f"{type(error).__name__}: {error}")
         return Lesson(task=row.task, change=learnt.change, usage=learnt.usage)
 
-    def tell(self, rows: dict[str, Row], total: int) -> None:
+    def tell(self, known: Sequence[Row], total: int) -> None:
         """Progress, for whoever watches."""
-        known = list(rows.values())
         self.watch(
             Progress(
                 method=self.method.name,
@@ -194,6 +216,8 @@ class Runner:
                 total=total,
                 right=sum(row.right is True for row in known),
                 no_sample=sum(row.status == "no_sample" for row in known),
+                answering_s=self.answering_s,
+                learning_s=self.learning_s,
             )
         )
 

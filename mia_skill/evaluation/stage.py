@@ -15,7 +15,7 @@ import anyio.to_thread
 from mia_skill.agents.mia import Mia
 from mia_skill.app import build
 from mia_skill.core.chat import ChatModel
-from mia_skill.core.config import MiaConfig, Role
+from mia_skill.core.config import MiaConfig, PriceConfig, Role
 from mia_skill.core.errors import ConfigError
 from mia_skill.core.types import Value
 from mia_skill.evaluation.datasets import load_tasks
@@ -23,7 +23,7 @@ from mia_skill.evaluation.harm import Spoiler
 from mia_skill.evaluation.judging import Graders, validate
 from mia_skill.evaluation.methods import chosen_methods
 from mia_skill.evaluation.mind import Mind, ModelMind, RuleMind
-from mia_skill.evaluation.plan import Evaluation, Prices, Setup, open_setup
+from mia_skill.evaluation.plan import Evaluation, Setup, open_setup
 from mia_skill.evaluation.pool import Pool
 from mia_skill.evaluation.report import write_report
 from mia_skill.evaluation.runner import Progress, Protocol
@@ -52,6 +52,7 @@ class Order(Value):
     seeds: tuple[int, ...] = (0,)
     in_order: bool = False
     concurrency: int = 1
+    together: int = 1
     frozen_after: int | None = None
     agent: Literal["auto", "models", "rules"] = "auto"
     endpoints: tuple[str, ...] = ()
@@ -59,6 +60,7 @@ class Order(Value):
     price: tuple[float, float, float] = (0.0, 0.0, 0.0)
     world_size: int = 300
     world_seed: int = 7
+    recur: int = 8
     harm: float = 0.0
     ray: bool = False
 
@@ -81,14 +83,14 @@ async def carry_out(config: MiaConfig, order: Order, watch: Watch) -> tuple[Path
     """
     methods = chosen_methods(order.methods)
     async with staged(config, order, watch) as made:
-        await validate(made.evaluation.stream(order.seeds[0]), Graders())
+        await validate(made.evaluation.stream(order.seeds[0]), made.graders)
         await anyio.to_thread.run_sync(open_setup, order.out, made.setup)
         if order.ray:
             from mia_skill.evaluation.spread import spread
 
             await anyio.to_thread.run_sync(spread, config, order, methods)
         else:
-            await made.evaluation.run(methods, order.seeds)
+            await made.evaluation.run(methods, order.seeds, together=order.together)
     summary = await anyio.to_thread.run_sync(summarise, order.out)
     return await anyio.to_thread.run_sync(write_report, summary, order.out)
 
@@ -122,6 +124,9 @@ def assembled(config: MiaConfig, order: Order, mia: Mia, tasks: TaskSet, watch: 
         Grader(judge) if judge and explicit else None, Panel(judge, config.trust) if judge and explicit else None
     )
     mind: Mind = ModelMind(mia) if with_models else RuleMind(mia.sources.pick("auto"), k=config.search.k)
+    prices = PriceConfig(prompt=order.price[0], completion=order.price[1], search=order.price[2])
+    priced = config.budget.money is not None and any(order.price)
+    limits = config.budget.model_copy(update={"prices": prices}) if priced else config.budget
     protocol = Protocol(concurrency=order.concurrency, frozen_after=order.frozen_after)
     embedder = build_embedder(config.memory, config.home / "cache")
     evaluation = Evaluation(
@@ -131,7 +136,7 @@ def assembled(config: MiaConfig, order: Order, mia: Mia, tasks: TaskSet, watch: 
         grade=graders,
         embedder=embedder,
         memory=config.memory,
-        limits=config.budget,
+        limits=limits,
         protocol=protocol,
         limit=order.limit,
         shuffled=not order.in_order,
@@ -154,8 +159,8 @@ def assembled(config: MiaConfig, order: Order, mia: Mia, tasks: TaskSet, watch: 
         grader=f"reference grader ({judge.name})" if judge and explicit else "exact match",
         corpus=digest_of(config.search.corpus),
         embedder=embedder.identity,
-        limits=config.budget,
-        prices=Prices(prompt=order.price[0], completion=order.price[1], search=order.price[2]),
+        limits=limits,
+        prices=prices,
         note={"harm": order.harm, "search k": config.search.k},
     )
     return Staged(evaluation=evaluation, setup=setup, graders=graders)
@@ -169,7 +174,7 @@ def tasks_of(order: Order, world: World | None) -> TaskSet:
     """
     if world is not None:
         count = order.limit or len(world.questions)
-        tasks = world_tasks(world, world_stream(world, count, order.world_seed))
+        tasks = world_tasks(world, world_stream(world, count, order.world_seed, order.recur))
         return pictured(world, tasks) if order.dataset == "world-images" else tasks
     if order.dataset == "sandbox":
         return sandbox_tasks(sandbox_folder())

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from mia_skill.core.config import PriceConfig
 from mia_skill.core.types import Usage, Value
-from mia_skill.evaluation.plan import Prices, Setup, read_setup, trace_path
-from mia_skill.evaluation.stats import bootstrap_difference, mcnemar, running, wilson
+from mia_skill.evaluation.plan import Setup, read_setup, trace_path
+from mia_skill.evaluation.stats import bootstrap_difference, holm, mcnemar, running, sign_flip, wilson
 from mia_skill.evaluation.trace import Lesson, Row, read_lines, rows_of
 
 __all__ = ["Comparison", "Failure", "Line", "Summary", "compared", "summarise"]
@@ -43,6 +44,10 @@ class Line(Value):
     tokens: float
     seconds: float
     """Per sample, of answering."""
+    model_seconds: float
+    """Of them, waiting for models."""
+    tool_seconds: float
+    """Of them, waiting for searches and other tools."""
     learning_tokens: float
     """Per sample, of distilling."""
     money: float
@@ -71,6 +76,8 @@ class Comparison(Value):
     low: float
     high: float
     p: float
+    holm: float = 1.0
+    """`p`, corrected for all comparisons of the report (Holm)."""
 
 
 class Failure(Value):
@@ -113,6 +120,8 @@ def summarise(folder: Path) -> Summary:
     base = next((one for one in ("none", *rows) if one in rows), None)
     pairs = [(one, base) for one in rows if base and one != base]
     pairs += [(one, "mia") for one in rows if "mia" in rows and one not in ("mia", base)]
+    tests = [compared(rows[one], rows[other]) for one, other in pairs]
+    corrected = holm([one.p for one in tests])
     failures = [
         Failure(method=row.method, seed=row.seed, task=row.task, error=row.error)
         for own in rows.values()
@@ -122,12 +131,12 @@ def summarise(folder: Path) -> Summary:
     return Summary(
         setup=setup,
         lines=tuple(lines),
-        comparisons=tuple(compared(rows[one], rows[other]) for one, other in pairs),
+        comparisons=tuple(one.model_copy(update={"holm": p}) for one, p in zip(tests, corrected, strict=True)),
         failures=tuple(failures),
     )
 
 
-def line_of(method: str, rows: Sequence[Row], lessons: Sequence[Lesson], prices: Prices) -> Line:
+def line_of(method: str, rows: Sequence[Row], lessons: Sequence[Lesson], prices: PriceConfig) -> Line:
     """The figures of a method."""
     samples = [row for row in rows if row.status == "sample"]
     graded = [row for row in rows if row.right is not None]
@@ -138,7 +147,7 @@ def line_of(method: str, rows: Sequence[Row], lessons: Sequence[Lesson], prices:
     low, high = wilson(right, len(graded))
     answering = total(row.usage for row in samples)
     learning = total(lesson.usage for lesson in lessons)
-    money = cost(answering, prices) + cost(learning, prices)
+    money = prices.cost(answering) + prices.cost(learning)
     decided = [row for row in graded if row.evidence in ("correct", "incorrect")]
     agree = [row for row in decided if (row.evidence == "correct") == row.right]
     many = len(samples) or 1
@@ -162,6 +171,8 @@ def line_of(method: str, rows: Sequence[Row], lessons: Sequence[Lesson], prices:
         calls=answering.calls / many,
         tokens=(answering.prompt_tokens + answering.completion_tokens) / many,
         seconds=answering.seconds / many,
+        model_seconds=sum(row.attempt.model_seconds for row in samples if row.attempt) / many,
+        tool_seconds=sum(row.attempt.tool_seconds for row in samples if row.attempt) / many,
         learning_tokens=(learning.prompt_tokens + learning.completion_tokens) / many,
         money=money / many,
         money_per_right=money / right if right else None,
@@ -186,12 +197,6 @@ def total(usages: Iterable[Usage]) -> Usage:
     for one in usages:
         spent = spent + one
     return spent
-
-
-def cost(usage: Usage, prices: Prices) -> float:
-    """What a usage costs by the table of prices."""
-    tokens = usage.prompt_tokens * prices.prompt + usage.completion_tokens * prices.completion
-    return tokens / 1e6 + usage.searches * prices.search
 
 
 def curve(rows: Sequence[Row], value: Callable[[Row], float]) -> tuple[float, ...]:
@@ -226,5 +231,5 @@ def compared(one: Sequence[Row], other: Sequence[Row]) -> Comparison:
         difference=difference,
         low=low,
         high=high,
-        p=mcnemar(only_one, only_other),
+        p=mcnemar(only_one, only_other) if len(pairs) == len(both) else sign_flip(pairs),
     )

@@ -18,7 +18,7 @@ __all__ = ["entity_picture", "pictured", "sandbox_tasks", "world_stream", "world
 PIXELS = 96
 CELLS = 6
 RECUR = 8
-"""How often a shape of question comes back in a stream, at least."""
+"""How often a shape of question comes back in a stream."""
 
 
 def world_tasks(world: World, questions: Sequence[WorldQuestion] | None = None) -> TaskSet:
@@ -36,14 +36,15 @@ def world_tasks(world: World, questions: Sequence[WorldQuestion] | None = None) 
     return TaskSet(name=f"world:{world.seed}:{len(world.entities)}", tasks=tasks)
 
 
-def world_stream(world: World, count: int, seed: int) -> tuple[WorldQuestion, ...]:
-    """Questions in which shapes recur, as tasks do in an agent's life: shapes drawn by `seed`, in turn."""
+def world_stream(world: World, count: int, seed: int, recur: int = RECUR) -> tuple[WorldQuestion, ...]:
+    """Questions in which shapes recur, as tasks do in an agent's life: shapes drawn by `seed`, in turn, so few that
+    each comes back `recur` times."""
     shapes: dict[str, list[WorldQuestion]] = {}
     for one in world.questions:
         shapes.setdefault(one.shape, []).append(one)
-    often = sorted(shape for shape, group in shapes.items() if len(group) >= RECUR)
+    often = sorted(shape for shape, group in shapes.items() if len(group) >= recur)
     random = Random(f"world stream {seed}")
-    drawn = random.sample(often, min(len(often), max(2, count // RECUR)))
+    drawn = random.sample(often, min(len(often), max(2, count // recur)))
     rounds = max((len(shapes[shape]) for shape in drawn), default=0)
     taken = [shapes[shape][turn] for turn in range(rounds) for shape in drawn if turn < len(shapes[shape])]
     return tuple(taken[:count])
