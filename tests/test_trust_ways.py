@@ -34,11 +34,11 @@ def test_an_answer_two_pages_away_is_likelier_than_one_that_no_way_leads_to() ->
 
 
 def test_the_lengths_of_other_rivers_are_no_contradiction() -> None:
-    found = examine(Case(question="How long is the Jirdin River?", answer="1,811 km", evidence=RIVERS))
+    found = examine(Case(question="How long is the Jirdin River?", answer="1,811", evidence=RIVERS))
     assert not found.conflicts
 
 
 def test_another_length_of_the_same_river_is_a_contradiction() -> None:
     twin = Passage(id="twin", title="Jirdin River", text="The Jirdin River lies in Kalia. Its total length is 902 km.")
-    found = examine(Case(question="How long is the Jirdin River?", answer="1,811 km", evidence=(*RIVERS, twin)))
+    found = examine(Case(question="How long is the Jirdin River?", answer="1,811", evidence=(*RIVERS, twin)))
     assert [one.sources for one in found.conflicts] == [(("Jirdin",), ("twin",))]
