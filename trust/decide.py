@@ -14,6 +14,7 @@ from mia_skill.core.verdict import (
     Verdict,
     VerifyNext,
 )  # fmt: skip
+from trust.age import outdated
 from trust.calibrate import accept_from, calibrated, fits, stamp
 from trust.estimate import comparison, estimate
 from trust.facts import Facts, Finding
@@ -24,6 +25,7 @@ __all__ = ["decide", "doubt"]
 
 UNDECIDED = 0.5
 PARTLY = 0.4
+OLD = "it stands only in sources that are too old for what is asked"
 READ_ABOUT = 0.4
 """Share of the question's words that must stand somewhere in the evidence."""
 LINKED_TO = 0.15
@@ -67,8 +69,10 @@ def _label(
     p = 0.5 if raw == UNDECIDED else calibrated("evidence", raw)
     reasons = _reasons(facts, claims)
     if raw >= accept_from("evidence", precision):
-        against = doubt(facts)
+        against = doubt(facts) or next((OLD for one in claims if outdated(one)), "")
         return (Label.ABSTAIN, min(p, 0.5), (against, *reasons)) if against else (Label.CORRECT, p, reasons)
+    if raw <= fits()["evidence"].reject and _all_old(facts):
+        return Label.ABSTAIN, round((p + 0.5) / 2, 4), ("what was read is too old to speak against it", *reasons)
     if raw <= fits()["evidence"].reject:
         return Label.INCORRECT, p, reasons
     return Label.ABSTAIN, p, ("the evidence does not decide it", *reasons)
@@ -118,10 +122,11 @@ def _claim(facts: Facts, number: int, found: Finding) -> Claim:
         support, p = Support.NOT_FOUND, 0.2
     claim = found.claim
     text = f"{claim.text} (asked: {facts.asked.text})" if claim.short else claim.text
-    return Claim(
+    made = Claim(
         id=f"c{number}", text=text, start=claim.start, end=claim.end, kind=claim.kind, support=support, p=p,
         quotes=_quotes(facts, found), checks=found.checks,
     )  # fmt: skip
+    return made.model_copy(update={"p": min(p, 0.5)}) if outdated(made) else made
 
 
 def _quotes(facts: Facts, found: Finding) -> tuple[Quote, ...]:
@@ -164,6 +169,11 @@ def _reasons(facts: Facts, claims: Sequence[Claim]) -> tuple[str, ...]:
     )
 
 
+def _all_old(facts: Facts) -> bool:
+    old = {one.id for one in facts.sources if "stale" in one.flags}
+    return bool(old) and all(item.id in old for item in facts.clean)
+
+
 def _next(facts: Facts, claims: Sequence[Claim], label: Label) -> tuple[VerifyNext, ...]:
     if label is Label.CORRECT:
         return ()
@@ -173,12 +183,18 @@ def _next(facts: Facts, claims: Sequence[Claim], label: Label) -> tuple[VerifyNe
     return tuple(
         VerifyNext(
             query=one.text[:200],
-            why=f"it is {one.support.value.replace('_', ' ')}",
+            why=_why(one),
             claim_id=one.id,
             expected_gain=round((1 - abs(2 * one.p - 1)) / len(claims), 2),
         )
         for one in weakest
     )
+
+
+def _why(claim: Claim) -> str:
+    old = outdated(claim)
+    found = f"it is {claim.support.value.replace('_', ' ')}"
+    return f"{found}, and old: {old.detail}" if old else found
 
 
 def _advice(label: Label, p: float | None, facts: Facts) -> MemoryAdvice:
