@@ -18,6 +18,7 @@ from trust.age import outdated
 from trust.calibrate import accept_from, calibrated, fits, stamp
 from trust.estimate import comparison, estimate
 from trust.facts import Facts, Finding
+from trust.modality import MODALITY
 from trust.question import Kind
 from trust.support import PRESENT
 
@@ -91,6 +92,8 @@ def doubt(facts: Facts) -> str:
         return "most of what the question asks about was never read"
     if bad := next((one for one in facts.checks if one.name == "citations" and one.state is CheckState.FAIL), None):
         return f"it names sources that do not bear it out: {bad.detail}"
+    if _nobody(facts):
+        return "it asks for a person, and the answer names nobody"
     imitations = {one.id for one in facts.sources if "lookalike_domain" in one.flags}
     for found in facts.findings:
         holding = _ids(facts, found.standing.places)
@@ -98,6 +101,8 @@ def doubt(facts: Facts) -> str:
             return "it stands only in sources whose address imitates another site's"
         if found.standing.presence >= PRESENT and found.standing.context < LINKED_TO and facts.asked.terms:
             return "it was read, but nowhere near what the question is about"
+        if any(one.name == MODALITY and one.state is CheckState.UNSURE for one in found.checks):
+            return "the evidence says it only with a reserve that the answer leaves out"
         if found.altered:
             return "another source holds the same sentence with another value"
         if found.rivals:
@@ -105,6 +110,16 @@ def doubt(facts: Facts) -> str:
         if found.silent >= max(1, found.voices):
             return f"{found.silent} other source(s) speak about the question and do not state it"
     return ""
+
+
+def _nobody(facts: Facts) -> bool:
+    """Whole sentences for an answer to "who", and no name in them that the question does not hold already."""
+    claims = [one.claim for one in facts.findings]
+    if facts.asked.kind is not Kind.PERSON or any(one.short for one in claims):
+        return False
+    known = facts.asked.names | frozenset(facts.asked.terms)
+    names = {stem for one in claims for name in one.names for stem in name}
+    return all(one.text.isascii() for one in claims) and not names - known
 
 
 def _claim(facts: Facts, number: int, found: Finding) -> Claim:

@@ -11,8 +11,9 @@ from trust.citations import cited
 from trust.claims import Statement, statements
 from trust.compare import check_choice
 from trust.conflict import altered_copies
-from trust.guard import scan, scan_answer, strip_spans
+from trust.guard import scan, scan_answer, scan_seams, strip_spans
 from trust.items import Gathered, Item, collect
+from trust.modality import check_modality
 from trust.origins import sources_of
 from trust.paths import Ways
 from trust.process import Signal, signals
@@ -90,6 +91,7 @@ def gather_facts(case: Case) -> Facts:
     talk = scan_answer(case.answer[:200_000])
     answer = strip_spans(case.answer[:200_000], talk)
     flagged = tuple(one for item in gathered.items for one in (*scan(item.text, item.id), *_title(item)))
+    flagged += scan_seams([(item.id, item.text) for item in gathered.items])
     steering = {one.source_id for one in flagged}
     clean = tuple(item for item in gathered.items if item.id not in steering)
     claims = statements(answer, asked)
@@ -169,7 +171,7 @@ def _find(ground: Ground, ways: Ways, groups: Sequence[int], claim: Statement) -
         return Finding(claim, standing, (), 0)
     line = ground.scene.lines[standing.place]
     held = {groups[ground.scene.lines[place].item] for place in standing.places}
-    checks = check_claim(ground.scene, line, claim)
+    checks = (*check_claim(ground.scene, line, claim), *check_modality(ground.scene, claim, standing.places))
     silent = len(_about(ground, groups, standing.place) - held)
     return Finding(
         claim,
