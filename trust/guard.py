@@ -8,7 +8,8 @@ from itertools import pairwise
 from mia_skill.core.verdict import Injection
 from trust.decode import decoded
 from trust.fold import fold, hidden
-from trust.rules import ANSWER_RULES, RAW_RULES, RULES, Rule
+from trust.rule import Rule
+from trust.rules import ANSWER_RULES, RAW_RULES, RULES
 from trust.typos import mended
 
 __all__ = ["scan", "scan_answer", "scan_seams", "strip_spans"]
