@@ -17,6 +17,7 @@ from mia_skill.core.verdict import (
     VerifyNext,
 )
 from trust.age import outdated
+from trust.calibrate import calibrated, stamp
 from trust.forms import REVIEWERS, ReviewForm
 from trust.items import collect
 from trust.reference import f1
@@ -95,6 +96,8 @@ def settle(
     p = None if weighed.weight <= 0 else round(min(0.99, max(0.01, weighed.score / 10)), 4)
     if examined.label is Label.NOT_ATTEMPTED:
         p = None
+    if p is not None:
+        p = calibrated(backend, p)
     old = {one.id for one in examined.claims if outdated(one)}
     if p is not None and old:
         p = round((p + 0.5) / 2, 4)
@@ -114,7 +117,7 @@ def settle(
             "prompt_digests": prompt_digests or {},
             "score": round(weighed.score, 4) if counted else None,
             "agreement": Agreement(n=len(counted), spread=round(spread, 4), split=split),
-            "calibration": None,
+            "calibration": stamp(backend) if p is not None else None,
         }
     )
     return sealed(case, settled)
