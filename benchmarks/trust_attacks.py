@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.trust import Sample, load, rows
+from benchmarks.trust_sets import Sample, load, rows
 from mia_skill.core.types import Passage
 from mia_skill.core.verdict import Case, Label
 from trust.evidence import examine

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mcp.server import CacheHint, MCPServer
 
 from mcp_server.backend import Backend, backend
-from mcp_server.pages import trust_app
+from mcp_server.pages import pages_app
 from mcp_server.resources import add_prompts, add_resources
 from mcp_server.screen import Screen
 from mcp_server.tokens import auth_settings, verifier_of
@@ -79,7 +79,7 @@ def build_server(config: MiaConfig, *, mia: "Mia | None" = None) -> MCPServer[Ba
             subscriptions=False,
             cache_hints={"tools/list": CacheHint(ttl_ms=300_000, scope="public")},
             middleware=[screen],
-            extensions=[trust_app()] if settings.resources else [],
+            extensions=[pages_app()] if settings.resources else [],
             auth=auth_settings(settings.oauth),
             token_verifier=verifier_of(settings) if settings.oauth else None,
         )

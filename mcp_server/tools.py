@@ -32,7 +32,7 @@ from mcp_server.inputs import (
 )
 from mcp_server.judged import JudgedView, judged_view
 from mcp_server.lookups import lookups, shown
-from mcp_server.pages import TRUST
+from mcp_server.pages import MEMORY, TRUST
 from mcp_server.progress import pulse
 from mcp_server.research import RESEARCH, can_research
 from mcp_server.store import store_run
@@ -275,13 +275,13 @@ def unusable(error: MiaError) -> ToolError:
 
 
 READERS: tuple[Entry, ...] = (
-    Entry(memory_retrieve, "Recall memories", hints(read=True), "read"),
+    Entry(memory_retrieve, "Recall memories", hints(read=True), "read", page=MEMORY),
     Entry(plan, "Plan", hints(read=True), "read"),
     Entry(replan, "Replan", hints(read=True), "read"),
     Entry(search, "Search", hints(read=True, open_world=True), "read"),
     Entry(judge, "Judge an answer", hints(read=True), "read", page=TRUST),
-    Entry(memory_list, "List memories", hints(read=True), "read"),
-    Entry(memory_show, "Show a memory", hints(read=True), "read"),
+    Entry(memory_list, "List memories", hints(read=True), "read", page=MEMORY),
+    Entry(memory_show, "Show a memory", hints(read=True), "read", page=MEMORY),
 )
 WRITERS: tuple[Entry, ...] = (
     Entry(memory_store, "Store a run", hints(read=False, repeatable=False), "write"),

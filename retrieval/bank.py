@@ -244,9 +244,10 @@ class Bank(Stewardship, Protocol):
         """
         ...
 
-    def export(self) -> Iterator[dict[str, object]]:
+    def export(self, *, log: bool = False) -> Iterator[dict[str, object]]:
         """A header, then every unit and pair, oldest first, as JSON objects of one consistent moment. No vectors:
-        they are made anew on import, so that a file cannot bring vectors that do not fit their text."""
+        they are made anew on import, so that a file cannot bring vectors that do not fit their text. With `log` the
+        audit log follows, for others to check; an import leaves it out."""
         ...
 
     def import_(

@@ -34,6 +34,7 @@ class _Ask:
 
     queries: Sequence[str]
     k: int
+    since: float
     found: list[Ranked] = field(default_factory=list)
     error: Exception | None = None
     done: anyio.Event = field(default_factory=anyio.Event)
@@ -46,8 +47,7 @@ class _Ask:
 class Batcher:
     """`run` works until it is cancelled; `ask` may be called by any number of tasks meanwhile.
 
-    A lone client is served at once. When the last search served several callers, the next waits a moment for more:
-    a query costs a fifth in a batch of 32, so many clients gain more than they wait.
+    Nobody waits for company: what arrives during a search is the next one, so batches grow with the load by themselves.
     """
 
     def __init__(
@@ -56,15 +56,14 @@ class Batcher:
         *,
         most_waiting: int = 8192,
         largest_batch: int = 256,
-        window_s: float = 0.003,
+        timeout_s: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`most_waiting` queries may wait, `largest_batch` are searched at once; `window_s` is the wait for company."""
+        """`most_waiting` queries may wait, `largest_batch` are searched at once, `timeout_s` is a caller's patience."""
         self._rank_many = rank_many
         self._most_waiting = most_waiting
         self._largest = largest_batch
-        self._window_s = window_s
-        self._company = False
+        self._timeout_s = timeout_s
         self._clock = clock
         self._asks: deque[_Ask] = deque()
         self._arrived = anyio.Event()
@@ -79,6 +78,7 @@ class Batcher:
 
         Raises:
             BusyError: too many are waiting; nothing was begun.
+            TimeoutError: no answer in time.
             MiaError: the search failed.
         """
         if not queries:
@@ -90,7 +90,7 @@ class Batcher:
                 engine="corpus",
                 retry_after_s=wait_s,
             )
-        ask = _Ask(queries, k)
+        ask = _Ask(queries, k, self._clock())
         self._asks.append(ask)
         self.waiting += len(queries)
         self._arrived.set()
@@ -105,15 +105,21 @@ class Batcher:
 
     async def run(self) -> None:
         """Search whatever is asked, batch by batch. A search that fails fails its own callers, never this loop."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._let_go)
+            while True:
+                if not self._asks:
+                    self._arrived = anyio.Event()
+                    await self._arrived.wait()
+                await self._serve(self._batch())
+
+    async def _let_go(self) -> None:
+        """Send away who has waited too long. One look at all of them now and then is cheaper than a timer each."""
         while True:
-            if not self._asks:
-                self._arrived = anyio.Event()
-                await self._arrived.wait()
-            if self._company and self.waiting < self._largest:
-                await anyio.sleep(self._window_s)
-            batch = self._batch()
-            self._company = len(batch) > 1
-            await self._serve(batch)
+            await anyio.sleep(self._timeout_s / 8)
+            latest = self._clock() - self._timeout_s
+            for ask in [one for one in self._asks if one.since <= latest]:
+                self._finish(ask, TimeoutError())
 
     def _batch(self) -> list[tuple[_Ask, Sequence[str]]]:
         """Waiting queries of like `k`, first come first served, at most `largest_batch`."""

@@ -1,7 +1,7 @@
 """How the signals of one candidate become a relevance, and how the few that are shown differ (pure)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ __all__ = ["Signals", "candidates", "diverse", "overlap", "relevance"]
 Floats = NDArray[np.floating]
 FEW = 2048
 """Up to here a plain partition is as quick."""
-BINS = 4096
+STRIDE = 16
+"""One value in so many is in the sample."""
 
 
 class Signals(NamedTuple):
@@ -40,26 +41,26 @@ def candidates(scores_M: Floats, seq_M: NDArray[np.int64], count: int) -> NDArra
     """Positions of the `count` best in no order; among equals at the end the oldest, however many there are."""
     if len(scores_M) <= count:
         return np.arange(len(scores_M))
-    if len(scores_M) > FEW:
-        able = _promising(scores_M, count)
-        if len(able) < len(scores_M):
-            return np.asarray(able[candidates(scores_M[able], seq_M[able], count)])
-    bar = np.partition(scores_M, len(scores_M) - count)[len(scores_M) - count]
+    bar = _count_th(scores_M, count)
     better = np.flatnonzero(scores_M > bar)
     equal = np.flatnonzero(scores_M == bar)
     room = count - len(better)
     if room < len(equal):
-        equal = equal[np.argpartition(seq_M[equal], room - 1)[:room]]
+        old = -seq_M[equal]
+        equal = equal[old >= _count_th(old, room)]
     return np.concatenate([better, equal])
 
 
-def _promising(scores_M: Floats, count: int) -> NDArray[np.intp]:
-    """Positions of at least `count` that hold the best, by a histogram: one pass, also where most scores are equal,
-    which is what slows a partition down."""
-    bins = np.clip((np.asarray(scores_M, dtype=np.float32) + 1.0) * (BINS / 2), 0, BINS).astype(np.int32)
-    from_top = np.cumsum(np.bincount(bins, minlength=BINS + 1)[::-1])
-    bar = BINS - int(np.searchsorted(from_top, count))
-    return np.flatnonzero(bins >= bar)
+def _count_th(values_M: NDArray[Any], count: int) -> Any:
+    """The `count`-th largest. The one of a sample is a lower bound of it, which leaves few to sort, also where many
+    values are equal; that is what slows a plain partition down."""
+    if len(values_M) > max(FEW, 2 * STRIDE * count):
+        bar = _count_th(values_M[::STRIDE], count)
+        above = values_M[values_M > bar]
+        if len(above) < count:
+            return bar
+        values_M = above
+    return np.partition(values_M, len(values_M) - count)[len(values_M) - count]
 
 
 def overlap(first: frozenset[str], second: frozenset[str]) -> float:

@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.config import BlendWeights, ScoreWeights
-from retrieval.bank import Explanation, Hit, MemoryQuery
+from retrieval.bank import Explanation, MemoryQuery
 from retrieval.blend import Signals, candidates, diverse, relevance
 from retrieval.index import ROUNDING
 from retrieval.places import Compared
 from retrieval.postings import Shaped
 from retrieval.recall import NOTHING, Ranked, Ranking, similarities
-from retrieval.value import base_rate, faded, posterior, sampled
+from retrieval.value import base_of, posterior, present, sampled
 from retrieval.vectors import Rows
 
-__all__ = ["Asked", "Pool", "contest", "pool_of", "shown_apart", "worth"]
+__all__ = ["Asked", "Pool", "Sketch", "contest", "pool_of", "shown_apart", "worth"]
 
 DEPTH = 64
 """Candidates each of the two searches brings; what a smaller or larger number costs was not measured."""
@@ -55,15 +55,13 @@ class Pool(NamedTuple):
 
 
 def worth(
-    uses_N: NDArray[np.float64],
-    wins_N: NDArray[np.float64],
-    blend: BlendWeights,
-    picked: NDArray[np.intp],
-    seed: tuple[int, ...],
+    bucket: Compared, picked: NDArray[np.intp], blend: BlendWeights, at: float, environment: str, seed: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], float]:
-    """What the picked units of a bucket are worth, and the bucket's average; from evidence that has faded already."""
-    base = base_rate(wins_N, uses_N)
-    alpha_E, beta_E = posterior(wins_N[picked], uses_N[picked], base, blend.prior)
+    """What the picked units of a bucket are worth at the moment `at`, and the bucket's average."""
+    told = (at, blend.half_life_days, blend.elsewhere, environment)
+    base = base_of(bucket, *told)
+    uses_E, wins_E = present(bucket.columns, *told, picked)
+    alpha_E, beta_E = posterior(wins_E, uses_E, base, blend.prior)
     if blend.explore:
         return sampled(alpha_E, beta_E, seed), base
     return np.asarray(alpha_E / (alpha_E + beta_E)), base
@@ -79,36 +77,66 @@ def pool_of(
     masked_of: MaskedOf,
     now: datetime,
     environment: str = "",
+    k: int = 20,
 ) -> Pool | None:
-    """The candidates of a bucket in memory; None where it has no unit of the category."""
+    """The candidates of a bucket; None where it has no unit of the category. Of the signals only those are exact that
+    decide who is among the best `SPARE * k`."""
     columns = bucket.columns
     dense_M = similarities(bucket, asked.question_D, asked.caption_D, weights)
     lexical_M, seq_M = bucket.lexical_shares(asked.shape), columns["seq"]
-    able = np.arange(len(bucket))
-    if category is not None:
-        able = np.flatnonzero(columns["category"] == category)
+    able = None if category is None else np.flatnonzero(columns["category"] == category)
+    if able is not None:
         dense_M, lexical_M, seq_M = dense_M[able], lexical_M[able], seq_M[able]
-    if not len(able):
+    if not len(seq_M):
         return None
-    chosen = np.union1d(candidates(dense_M, seq_M, DEPTH), candidates(lexical_M, seq_M, DEPTH))
-    at_E = able[chosen]
-    left_N = faded(now.timestamp() - columns["seen_at"], blend.half_life_days)
-    left_N = np.where(columns["seen_in"] == crc32(environment.encode()), left_N, left_N * blend.elsewhere)
-    uses_N, wins_N = columns["seen_uses"] * left_N, columns["seen_wins"] * left_N
+    best = (candidates(dense_M, seq_M, DEPTH), candidates(lexical_M, seq_M, DEPTH))
+    chosen = np.unique(np.concatenate(best))
+    at_E = chosen if able is None else able[chosen]
     seed = (query.seed, crc32(f"{query.namespace}\n{query.text}\n{query.task}".encode()))
-    worth_E, base = worth(uses_N, wins_N, blend, at_E, seed)
-    dense_E = dense_M[chosen]
-    masked_E = masked_cosines(asked.masked_D, masked_of(seq_M[chosen].tolist()), dense_E)
-    signals = Signals(lexical_M[chosen], masked_E, dense_E)
-    return Pool(seq_M[chosen], signals, columns["uses"][at_E], columns["wins"][at_E], worth_E, base, len(able))
+    worth_E, base = worth(bucket, at_E, blend, now.timestamp(), environment, seed)
+    signals = Signals(lexical_M[chosen], dense_M[chosen], dense_M[chosen])
+    pool = Pool(seq_M[chosen], signals, columns["uses"][at_E], columns["wins"][at_E], worth_E, base, len(seq_M))
+    return pool if asked.masked_D is None else _masked(pool, bucket, asked.masked_D, at_E, masked_of, query, blend, k)
 
 
-def masked_cosines(asked_D: Rows | None, rows: Sequence[Rows | None], instead_E: Rows) -> Rows:
-    """Cosines of the masked questions; the plain one where either side has no masked vector."""
-    if asked_D is None:
-        return instead_E
-    pairs = zip(rows, instead_E.tolist(), strict=True)
-    return np.array([other if row is None else float(row @ asked_D) for row, other in pairs], dtype=np.float32)
+def _masked(
+    pool: Pool,
+    bucket: Compared,
+    masked_D: Rows,
+    at_E: NDArray[np.intp],
+    masked_of: MaskedOf,
+    query: MemoryQuery,
+    blend: BlendWeights,
+    k: int,
+) -> Pool:
+    """With the cosines of the masked questions; where a unit has no masked vector, the plain cosine stands in."""
+    rough = bucket.masked_products(masked_D, at_E)
+    if rough is None:
+        refined = np.arange(len(at_E))
+        masked_E = np.array(pool.signals.dense_E)
+    else:
+        cosines_E, there_E, slack = rough
+        masked_E = np.where(there_E, cosines_E, pool.signals.dense_E)
+        rough_pool = pool._replace(signals=pool.signals._replace(masked_E=masked_E))
+        refined = np.flatnonzero(there_E & _undecided(rough_pool, query, blend, k, slack))
+    exact = masked_of(pool.seq_E[refined].tolist()) if len(refined) else ()
+    for at, row in zip(refined.tolist(), exact, strict=True):
+        if row is not None:
+            masked_E[at] = row @ masked_D
+    return pool._replace(signals=pool.signals._replace(masked_E=masked_E))
+
+
+def _undecided(pool: Pool, query: MemoryQuery, blend: BlendWeights, k: int, slack: float) -> NDArray[np.bool_]:
+    """Who may be among the best `SPARE * k`, or the most relevant, when every masked cosine may be off by `slack`."""
+    relevance_E = relevance(pool.signals, blend)
+    scores_E = relevance_E + blend.value * (pool.worth_E - pool.base)
+    off = slack * blend.masked / (blend.lexical + blend.masked + blend.dense) + ROUNDING
+    floor, least = query.min_relevance - ROUNDING, -np.inf if query.min_score is None else query.min_score
+    sure_E = (relevance_E - off >= floor) & (scores_E - off >= least)
+    low = np.sort(scores_E[sure_E] - off)
+    bar = low[-SPARE * k] if len(low) >= SPARE * k else least
+    able_E = (relevance_E + off >= floor) & (scores_E + off >= bar)
+    return np.asarray(able_E | (relevance_E + off >= relevance_E.max() - off))
 
 
 def contest(pool: Pool | None, query: MemoryQuery, blend: BlendWeights, k: int) -> Ranking:
@@ -118,16 +146,15 @@ def contest(pool: Pool | None, query: MemoryQuery, blend: BlendWeights, k: int) 
         return NOTHING
     relevance_E = relevance(pool.signals, blend)
     scores_E = relevance_E + blend.value * (pool.worth_E - pool.base)
-    order = np.lexsort((pool.seq_E, -relevance_E, -scores_E))
+    enough_E = relevance_E >= query.min_relevance - ROUNDING
+    if query.min_score is not None:
+        enough_E &= scores_E >= query.min_score
+    able = np.flatnonzero(enough_E)
+    order = able[np.lexsort((pool.seq_E[able], -relevance_E[able], -scores_E[able]))]
     best: list[Ranked] = []
-    for at in order.tolist():
-        if len(best) == SPARE * k:
-            break
-        score = float(scores_E[at])
-        enough = query.min_score is None or score >= query.min_score
-        if relevance_E[at] < query.min_relevance - ROUNDING or not enough:
-            continue
-        explained = Explanation(
+    for at in order[: SPARE * k].tolist():
+        # Numbers made here: validating them for all, when half are shown, costs more than it finds.
+        explained = Explanation.model_construct(
             lexical=round(float(pool.signals.lexical_E[at]), 6),
             shape=round(float(pool.signals.masked_E[at]), 6),
             dense=round(float(pool.signals.dense_E[at]), 6),
@@ -136,27 +163,31 @@ def contest(pool: Pool | None, query: MemoryQuery, blend: BlendWeights, k: int) 
             value=float(pool.worth_E[at]),
             base=pool.base,
         )
-        uses, wins = int(pool.uses_E[at]), int(pool.wins_E[at])
+        uses, wins, score = int(pool.uses_E[at]), int(pool.wins_E[at]), float(scores_E[at])
         best.append(Ranked(int(pool.seq_E[at]), score, float(pool.signals.dense_E[at]), uses, wins, explained))
     top = float(relevance_E.max())
     return Ranking(tuple(best), pool.considered, top, query.min_relevance, "relevance")
 
 
-def shown_apart(found: Sequence[tuple[Ranked, Hit]], k: int, blend: BlendWeights) -> tuple[tuple[Ranked, Hit], ...]:
-    """The `k` that are shown: no two with the same workflow, nor a general one beside its own members, and among
-    the others those that differ (MMR)."""
-    apart: list[tuple[Ranked, Hit]] = []
-    for ranked, hit in found:
-        if not any(_one_cluster(hit, other) for _, other in apart):
-            apart.append((ranked, hit))
-    words = [frozenset(hit.unit.workflow.casefold().split()) for _, hit in apart]
-    picked = diverse([hit.score for _, hit in apart], words, k, blend.diversity)
-    return tuple(apart[at] for at in picked)
+class Sketch(NamedTuple):
+    """What decides whether two units are shown side by side."""
+
+    id: str
+    workflow: str
+    members: frozenset[str] = frozenset()
+    """Of a general workflow: the units it was made of."""
 
 
-def _one_cluster(hit: Hit, other: Hit) -> bool:
-    one, two = hit.unit, other.unit
-    if " ".join(one.workflow.casefold().split()) == " ".join(two.workflow.casefold().split()):
-        return True
-    general = [unit for unit in (one, two) if unit.id.startswith("gen_")]
-    return any({one.id, two.id} & set(unit.provenance.parents) for unit in general)
+def shown_apart(sketches: Sequence[Sketch], scores: Sequence[float], k: int, blend: BlendWeights) -> list[int]:
+    """Positions of the `k` that are shown, of units in the order of their rank: no two with the same workflow, nor a
+    general one beside its own members, and among the others those that differ (MMR)."""
+    plain = [" ".join(sketch.workflow.casefold().split()) for sketch in sketches]
+    apart: list[int] = []
+    for at, sketch in enumerate(sketches):
+        if not any(
+            plain[at] == plain[one] or sketches[one].id in sketch.members or sketch.id in sketches[one].members
+            for one in apart
+        ):
+            apart.append(at)
+    words = [frozenset(plain[at].split()) for at in apart]
+    return [apart[at] for at in diverse([scores[at] for at in apart], words, k, blend.diversity)]

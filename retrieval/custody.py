@@ -56,6 +56,7 @@ class Ancestor(Value):
     depth: int
     question: str | None = None
     """None: it was forgotten, or never stored here."""
+    outcome: Outcome | None = None
     status: Status | None = None
     origins: tuple[Origin, ...] = ()
     sources: tuple[str, ...] = ()
@@ -257,6 +258,7 @@ def _ancestor(rows: Tables, unit_id: str, depth: int, parents: tuple[str, ...]) 
         id=unit_id,
         depth=depth,
         question=unit.question,
+        outcome=unit.outcome,
         status=unit.status,
         origins=unit.provenance.origins,
         sources=unit.provenance.sources,

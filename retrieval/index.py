@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.require import require
+from retrieval.half import HalfRows
 from retrieval.postings import Postings, Shaped, shaped
-from retrieval.value import Evidence
+from retrieval.value import Evidence, Standing, standing
 from retrieval.vectors import Rows
 
 __all__ = ["ROUNDING", "Bucket", "Entry", "FlatIndex", "Shelf", "VectorIndex", "faiss_build"]
@@ -100,6 +101,7 @@ class Entry(NamedTuple):
     shape: bytes | None = None
     """Features of the masked question (`retrieval.shape`)."""
     seen: Evidence = Evidence(0.0, 0.0, 0.0)
+    masked: bytes | None = None
 
     @property
     def evidence(self) -> tuple[float, float, float, int]:
@@ -147,6 +149,8 @@ class Bucket:
         self._questions = FlatIndex(dimension)
         self._captions: FlatIndex | None = None
         self._postings = Postings()
+        self._masked = HalfRows(dimension)
+        self._standing: tuple[float, float, str, Standing] | None = None
         self.columns = Columns()
         self._position: dict[int, int] = {}
 
@@ -168,19 +172,31 @@ class Bucket:
         slot_N: NDArray[np.int32] = self.columns["slot"]
         return self._postings.shares(asked)[slot_N]
 
+    def masked_products(self, query_D: Rows, at_E: NDArray[np.intp]) -> tuple[Rows, NDArray[np.bool_], float]:
+        """See `Compared`."""
+        return *self._masked.products(query_D, at_E), self._masked.slack
+
+    def standing(self, half_life_days: float, elsewhere: float, environment: str) -> Standing:
+        """See `Compared`; counted again only after a change."""
+        told = (half_life_days, elsewhere, environment)
+        if self._standing is None or self._standing[:3] != told:
+            self._standing = (*told, standing(self.columns, *told))
+        return self._standing[3]
+
     def questions(self) -> Rows:
         """All question vectors, copied, `[N, D]`."""
         return self._questions.matrix()
 
     def extend(self, entries: Sequence[Entry], category: Sequence[int]) -> None:
         """Append entries whose vectors were checked."""
-        start = len(self)
+        start, self._standing = len(self), None
         self._questions.add(self._matrix([entry.question for entry in entries]))
         if self._captions is None and any(entry.caption for entry in entries):
             self._captions = FlatIndex(self._dimension)
             self._captions.add(np.zeros((start, self._dimension), dtype=np.float32))
         if self._captions is not None:
             self._captions.add(self._matrix([entry.caption for entry in entries]))
+        self._masked.extend([entry.masked for entry in entries])
         slots = self._postings.extend([shaped(entry.shape) for entry in entries])
         self.columns.append(
             [
@@ -192,14 +208,15 @@ class Bucket:
 
     def update(self, entry: Entry, category: int) -> None:
         """New counts of a unit that is there; its vectors stay."""
-        position = self._position[entry.seq]
+        position, self._standing = self._position[entry.seq], None
         seen = zip(("seen_uses", "seen_wins", "seen_at", "seen_in"), entry.evidence, strict=True)
         for name, value in (("uses", entry.uses), ("wins", entry.wins), ("category", category), *seen):
             self.columns[name][position] = value
 
     def remove(self, seq: int) -> None:
-        position = self._position.pop(seq)
+        position, self._standing = self._position.pop(seq), None
         self._questions.swap_remove(position)
+        self._masked.swap_remove(position)
         if self._captions is not None:
             self._captions.swap_remove(position)
         self._postings.drop(int(self.columns["slot"][position]))

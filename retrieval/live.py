@@ -1,6 +1,6 @@
 """The index kept in step with the rows, also with those that other processes write."""
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -21,9 +21,9 @@ PLACE = "CASE status WHEN 'active' THEN outcome WHEN 'revoked' THEN NULL ELSE ou
 """`place_of` in SQL."""
 ENTRIES = {
     "unit": f"SELECT r.seq, namespace, modality, {PLACE}, category, uses, wins, v.question, v.caption, "
-    "v.shape, seen_uses, seen_wins, seen_at, seen_in "
+    "v.shape, v.masked, seen_uses, seen_wins, seen_at, seen_in "
     "FROM units r LEFT JOIN vectors v ON v.owner = 'unit' AND v.seq = r.seq",
-    "pair": "SELECT r.seq, namespace, NULL, NULL, category, 0, 0, v.question, v.caption, NULL, 0, 0, 0, '' "
+    "pair": "SELECT r.seq, namespace, NULL, NULL, category, 0, 0, v.question, v.caption, NULL, NULL, 0, 0, 0, '' "
     "FROM pairs r LEFT JOIN vectors v ON v.owner = 'pair' AND v.seq = r.seq",
 }
 
@@ -31,8 +31,9 @@ ENTRIES = {
 class LiveIndex:
     """Not thread-safe: the bank holds its lock around every call."""
 
-    def __init__(self, identity: str) -> None:
+    def __init__(self, identity: str, *, masked: bool = True) -> None:
         self._identity = identity
+        self._entries = ENTRIES if masked else {**ENTRIES, "unit": ENTRIES["unit"].replace("v.masked", "NULL")}
         self._seen = -1
         self._bank_id = ""
         self._dimension = 0
@@ -108,11 +109,17 @@ class LiveIndex:
 
     def renew(self, rows: Tables, seq: int, unit: MemoryUnit, vectors: Vectors) -> None:
         row = rows.execute(f"SELECT {SEEN} FROM units WHERE seq = ?", (seq,)).fetchone()
-        given = (unit.category, unit.uses, unit.wins, *_blobs(vectors), vectors.shape, Evidence(*row))
+        masked = None if vectors.masked is None else blob(vectors.masked)
+        given = (unit.category, unit.uses, unit.wins, *_blobs(vectors), vectors.shape, Evidence(*row), masked)
         self.put("unit", [Entry(seq, bucket_of(unit), *given)])
 
     def groups(self, rows: Tables) -> Iterable[tuple[Sequence[int], Rows]]:
         return [(bucket.columns["seq"].tolist(), bucket.questions()) for _, bucket in self.shelves["unit"].buckets()]
+
+    def questions(self, rows: Tables, seqs: Sequence[int]) -> Mapping[int, Rows | None]:
+        places = ", ".join("?" * len(seqs))
+        statement = f"SELECT seq, question FROM vectors WHERE owner = 'unit' AND seq IN ({places})"
+        return {seq: np.frombuffer(vector, dtype="<f4") for seq, vector in rows.execute(statement, tuple(seqs))}
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -127,7 +134,7 @@ class LiveIndex:
         for owner, seq in rows.execute("SELECT owner, seq FROM forgotten WHERE change > ?", (self._seen,)):
             self.shelves[owner].remove(seq)
             self.damaged[owner].discard(seq)
-        for owner, statement in ENTRIES.items():
+        for owner, statement in self._entries.items():
             # A full load goes in the order on disk; a few changes are found by the index on `change`.
             if self._seen < 0:
                 cursor = rows.execute(f"{statement} ORDER BY r.seq")
@@ -138,9 +145,9 @@ class LiveIndex:
 
 
 def _entries(owner: str, chunk: list[Row]) -> Iterator[Entry]:
-    for seq, namespace, modality, outcome, category, uses, wins, question, caption, shape, *seen in chunk:
+    for seq, namespace, modality, outcome, category, uses, wins, question, caption, shape, masked, *seen in chunk:
         bucket = unit_bucket(namespace, modality, outcome) if owner == "unit" else pair_bucket(namespace)
-        yield Entry(seq, bucket, category, uses, wins, question, caption, shape, Evidence(*seen))
+        yield Entry(seq, bucket, category, uses, wins, question, caption, shape, Evidence(*seen), masked)
 
 
 def _blobs(vectors: Vectors) -> tuple[bytes, bytes | None]:

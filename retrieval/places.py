@@ -1,8 +1,9 @@
 """Where rows are found by their vectors: what the bank's rules ask of FAISS in memory, or of pgvector."""
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.errors import EmbedderMismatchError
@@ -10,6 +11,9 @@ from mia_skill.core.types import MemoryUnit, Outcome, PlanPair, Status
 from retrieval.postings import Shaped
 from retrieval.tables import Row, Tables
 from retrieval.vectors import Rows, Vectors
+
+if TYPE_CHECKING:
+    from retrieval.value import Standing
 
 __all__ = [
     "KEPT_FORGOTTEN",
@@ -51,6 +55,15 @@ class Compared(Protocol):
 
     def lexical_shares(self, asked: Shaped) -> Rows:
         """`[N]`, how much of the masked question each unit's matches, 0..1."""
+        ...
+
+    def masked_products(self, query_D: Rows, at_E: NDArray[np.intp]) -> tuple[Rows, NDArray[np.bool_], float] | None:
+        """Cosines of the masked questions of some units, which of them have one, and how far a cosine may be off.
+        None: they are not in memory."""
+        ...
+
+    def standing(self, half_life_days: float, elsewhere: float, environment: str) -> "Standing":
+        """The evidence of the whole bucket."""
         ...
 
 
@@ -111,6 +124,10 @@ class Places(Protocol):
 
     def groups(self, rows: Tables) -> Iterable[tuple[Sequence[int], Rows]]:
         """Seqs and question vectors of every bucket of units."""
+        ...
+
+    def questions(self, rows: Tables, seqs: Sequence[int]) -> Mapping[int, Rows | None]:
+        """Question vectors of single units, those that have one."""
         ...
 
 

@@ -173,7 +173,9 @@ def connect(url: str, schema: str, *, busy_timeout_s: float = 5.0, connect_timeo
             keepalives_idle=30,
         )
         rows = PostgresTables(connection)
-        settings = {"search_path": f'"{schema}", public', "lock_timeout": f"{int(busy_timeout_s * 1000)}ms"}
+        # Compiling a recall's statements takes longer than running them.
+        wait = f"{int(busy_timeout_s * 1000)}ms"
+        settings = {"search_path": f'"{schema}", public', "lock_timeout": wait, "jit": "off"}
         for name, value in settings.items():
             rows.execute("SELECT set_config(?, ?, false)", (name, value))
         return rows

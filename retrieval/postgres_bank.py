@@ -105,12 +105,28 @@ class PostgresBank(TableBank):
         self._index(c.units)
         return stored
 
-    def export(self) -> Iterator[dict[str, object]]:
+    def import_(
+        self,
+        lines: Iterable[str | bytes | dict[str, object]],
+        *,
+        dry_run: bool = False,
+        restore: bool = False,
+        namespace: str | None = None,
+        listener: Progress | None = None,
+    ) -> ImportReport:
+        report = super().import_(lines, dry_run=dry_run, restore=restore, namespace=namespace, listener=listener)
+        if report.added and not dry_run and self._rehearsing is None:
+            # Until the server has counted, it plans for empty tables.
+            with self._lock, postgres_errors(self._where):
+                self._connected().execute("ANALYZE units, vectors, postings")
+        return report
+
+    def export(self, *, log: bool = False) -> Iterator[dict[str, object]]:
         # A connection of its own: its read transaction is the one moment that is exported.
         rows = PostgresTables(connect(self._url, self._schema).connection, streaming=True)
         try:
             with postgres_errors(self._where), transaction(rows, write=False):
-                yield from exported(rows)
+                yield from exported(rows, log=log)
         finally:
             rows.close()
 

@@ -4,7 +4,7 @@ The index is one of half-precision vectors for each large bucket, so that no oth
 the right ones; what it finds is compared again with the full vectors. Words are found through the table of postings.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -18,6 +18,7 @@ from retrieval.places import Compared, bucket_of, known_state, pair_bucket
 from retrieval.postgres_schema import SEPARATOR
 from retrieval.postings import PSEUDO, Shaped, shaped
 from retrieval.tables import Row, Tables
+from retrieval.value import Standing, standing
 from retrieval.vectors import Rows, Vectors, blob
 
 __all__ = [
@@ -147,6 +148,12 @@ class Candidates:
     def lexical_shares(self, asked: Shaped) -> Rows:
         return np.asarray(self._packed["share"], dtype=np.float32)
 
+    def masked_products(self, query_D: Rows, at_E: NDArray[np.intp]) -> None:
+        """They stay on the server; those of the candidates are fetched."""
+
+    def standing(self, half_life_days: float, elsewhere: float, environment: str) -> Standing:
+        return standing(self.columns, half_life_days, elsewhere, environment)
+
 
 class PostgresPlaces:
     """`Places` on pgvector. Holds nothing of the rows: every process sees every write at once."""
@@ -237,6 +244,10 @@ class PostgresPlaces:
         for bucket in buckets:
             found = rows.execute(statement, (bucket,)).fetchall()
             yield [row[0] for row in found], np.stack([_received(row[1]) for row in found])
+
+    def questions(self, rows: Tables, seqs: Sequence[int]) -> Mapping[int, Rows | None]:
+        statement = "SELECT seq, vector_send(question) FROM vectors WHERE owner = 'unit' AND seq = ANY(?)"
+        return {seq: _received(vector) for seq, vector in rows.execute(statement, (list(seqs),))}
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -19,19 +19,27 @@ TAIL = 4096
 PSEUDO = 50
 """Documents without any of the words that every bucket is taken to hold: in a bank of three units a word that one of
 them has is no common word, and the share must mean the same in small banks as in large ones."""
+FEW = 2048
+COMMON, KEPT = 8, 64
+"""Words that more than `FEW` and more than one in `COMMON` documents have are kept as columns, at most so many."""
 POSTING = np.dtype([("feature", "<u4"), ("slot", "<i4"), ("impact", "<f4")])
 
 
 class Postings:
     """Documents in slots 0..; a slot is never reused, until `compact`. Not thread-safe: the bank holds a lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, few: int = FEW, tail: int = TAIL) -> None:
+        self._few, self._most_tail = few, tail
         self._features = np.zeros(0, dtype=np.uint32)
         self._slots = np.zeros(0, dtype=np.int32)
         self._impacts = np.zeros(0, dtype=np.float32)
         self._tail: list[NDArray[np.void]] = []
         self._tail_size = 0
         self._alive = np.zeros(16, dtype=bool)
+        self._common: dict[int, NDArray[np.float32]] = {}
+        """Of words that many documents have: the impact in every slot. Adding two columns is many times as fast as
+        gathering postings."""
+        self._sorted_up_to = 0
         self._count = 0
         self._dead = 0
 
@@ -63,6 +71,8 @@ class Postings:
         """The document in `slot` is gone."""
         self._alive[slot] = False
         self._dead += 1
+        for column in self._common.values():
+            column[slot : slot + 1] = 0.0
 
     def compact(self) -> NDArray[np.int32]:
         """Number the living anew; returns the new slot of each old one, -1 for the dead."""
@@ -73,6 +83,8 @@ class Postings:
         self._features, self._impacts = self._features[kept], self._impacts[kept]
         self._slots = new[self._slots[kept]]
         self._count, self._dead = self._count - self._dead, 0
+        self._sorted_up_to = self._count
+        self._common.clear()
         self._alive = np.ones(max(16, self._count), dtype=bool)
         return new
 
@@ -81,26 +93,57 @@ class Postings:
 
         Words that no document has count as unmatched, so that a question from elsewhere scores low everywhere.
         """
-        if self._tail_size > max(TAIL, len(self._features) // 8):
+        if self._tail_size > max(self._most_tail, len(self._features) // 8):
             self._merge()
-        asked, slots, impacts = self._matches(query["feature"])
+        common, spans = self._spans(query["feature"])
+        asked, slots, impacts = self._matches(query["feature"], spans)
         if self._dead:
             living = self._alive[slots]
             asked, slots, impacts = asked[living], slots[living], impacts[living]
         found_Q = np.bincount(asked, minlength=len(query))
+        for at, column in common:
+            found_Q[at] += np.count_nonzero(column)
         idf_Q = np.log1p((PSEUDO + len(self) - found_Q + 0.5) / (found_Q + 0.5))
         best = float(idf_Q @ query["impact"])
-        scores = np.bincount(slots, weights=impacts * idf_Q[asked], minlength=self._count)
-        return np.minimum(scores / max(best, 1e-9), 1.0).astype(np.float32)
+        scores = np.bincount(slots, weights=impacts * idf_Q[asked], minlength=self._count).astype(np.float64)
+        for at, column in common:
+            scores[: len(column)] += np.multiply(column, idf_Q[at], dtype=np.float64)
+        scores /= max(best, 1e-9)
+        return np.minimum(scores, 1.0, out=scores).astype(np.float32)
 
-    def _matches(self, wanted: NDArray[np.uint32]) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.float32]]:
-        """Postings of the wanted features (sorted, each once): which one, slot, impact."""
-        starts = np.searchsorted(self._features, wanted, side="left")
-        ends = np.searchsorted(self._features, wanted, side="right")
-        asked = [np.repeat(np.arange(len(wanted)), ends - starts)]
-        spans = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True) if start < end]
-        slots = [self._slots[span] for span in spans]
-        impacts = [self._impacts[span] for span in spans]
+    def _spans(
+        self, wanted: NDArray[np.uint32]
+    ) -> tuple[list[tuple[int, NDArray[np.float32]]], list[tuple[int, slice]]]:
+        """Where the sorted postings of the wanted features are: columns of the common ones, spans of the others."""
+        starts = np.searchsorted(self._features, wanted, side="left").tolist()
+        ends = np.searchsorted(self._features, wanted, side="right").tolist()
+        common: list[tuple[int, NDArray[np.float32]]] = []
+        spans: list[tuple[int, slice]] = []
+        for at, (feature, start, end) in enumerate(zip(wanted.tolist(), starts, ends, strict=True)):
+            if end - start > max(self._few, self._sorted_up_to // COMMON):
+                common.append((at, self._column(feature, slice(start, end))))
+            elif start < end:
+                spans.append((at, slice(start, end)))
+        return common, spans
+
+    def _column(self, feature: int, span: slice) -> NDArray[np.float32]:
+        column = self._common.get(feature)
+        if column is None:
+            if len(self._common) >= KEPT:
+                self._common.pop(next(iter(self._common)))
+            column = np.zeros(self._sorted_up_to, dtype=np.float32)
+            slots = self._slots[span]
+            column[slots] = self._impacts[span] * self._alive[slots]
+            self._common[feature] = column
+        return column
+
+    def _matches(
+        self, wanted: NDArray[np.uint32], spans: Sequence[tuple[int, slice]]
+    ) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.float32]]:
+        """Postings in the spans and in the tail of the wanted features (sorted, each once): which one, slot, impact."""
+        asked = [np.full(span.stop - span.start, at, dtype=np.intp) for at, span in spans]
+        slots = [self._slots[span] for _, span in spans]
+        impacts = [self._impacts[span] for _, span in spans]
         if self._tail:
             self._tail = [np.concatenate(self._tail)]
             (tail,) = self._tail
@@ -109,8 +152,9 @@ class Postings:
             asked.append(place[hit])
             slots.append(tail["slot"][hit])
             impacts.append(tail["impact"][hit])
-        none = (np.zeros(0, np.int32), np.zeros(0, np.float32))
-        return np.concatenate(asked), np.concatenate(slots or [none[0]]), np.concatenate(impacts or [none[1]])
+        if not asked:
+            return np.zeros(0, np.intp), np.zeros(0, np.int32), np.zeros(0, np.float32)
+        return np.concatenate(asked), np.concatenate(slots), np.concatenate(impacts)
 
     def _merge(self) -> None:
         if not self._tail:
@@ -123,6 +167,8 @@ class Postings:
         self._slots = np.concatenate([self._slots, tail["slot"]])[order]
         self._impacts = np.concatenate([self._impacts, tail["impact"]])[order]
         self._tail, self._tail_size = [], 0
+        self._sorted_up_to = self._count
+        self._common.clear()
 
 
 def shaped(blob: bytes | None) -> Shaped:

@@ -47,7 +47,9 @@ class RetrieveService:
         self._corpus = corpus
         self._hosts = host_names(hosts)
         self._timeout_s = timeout_s
-        self.batcher = Batcher(corpus.rank_many, most_waiting=most_waiting, largest_batch=largest_batch)
+        self.batcher = Batcher(
+            corpus.rank_many, most_waiting=most_waiting, largest_batch=largest_batch, timeout_s=timeout_s
+        )
         self.metrics = ServiceMetrics()
 
     @asynccontextmanager
@@ -97,8 +99,7 @@ class RetrieveService:
         except InputError as error:
             raise Refusal(422, str(error)) from error
         try:
-            with anyio.fail_after(self._timeout_s):
-                ranked = await self.batcher.ask(asked.queries, asked.topk)
+            ranked = await self.batcher.ask(asked.queries, asked.topk)
         except BusyError as error:
             raise Refusal(429, str(error), error.retry_after_s) from error
         except TimeoutError as error:

@@ -25,7 +25,7 @@ class SqliteBank(TableBank):
     """A `Bank` in one SQLite file. Threads take turns; processes see each other's writes at their next read."""
 
     def __init__(self, path: Path, rows: sqlite3.Connection, embedder: Embedder, settings: BankSettings) -> None:
-        self._live = LiveIndex(embedder.identity)
+        self._live = LiveIndex(embedder.identity, masked=settings.scoring == "blend")
         super().__init__(embedder, self._live, settings)
         self._path = path
         self._rows = rows
@@ -66,12 +66,12 @@ class SqliteBank(TableBank):
             raise
         return bank
 
-    def export(self) -> Iterator[dict[str, object]]:
+    def export(self, *, log: bool = False) -> Iterator[dict[str, object]]:
         # A connection of its own: its read transaction is the one moment that is exported.
         rows = connect(self._path)
         try:
             with store_errors(self._path), transaction(rows, write=False):
-                yield from exported(rows)
+                yield from exported(rows, log=log)
         finally:
             rows.close()
 

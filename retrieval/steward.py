@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from retrieval.chain import LogReport
+from retrieval.chronicle import Census, LogPage, Sample, UseReport, census, log_page, sample, uses_of
 from retrieval.custody import Revocation, Trace, find, promote, revoke, trace
 from retrieval.gate import Draw, LiftReport
 from retrieval.log import append, verify_log
@@ -15,13 +16,16 @@ from retrieval.tables import Tables
 from retrieval.trials import keep_draw, lift_report, take_draw
 
 if TYPE_CHECKING:
+    from retrieval.places import Places
     from retrieval.writer import Writer
 
 __all__ = ["Steward"]
 
 
 class Steward(ABC):
-    """Base of the banks on a database; the bank gives it its transactions and its writers."""
+    """Base of the banks on a database; the bank gives it its transactions, its writers and its vectors."""
+
+    _places: "Places"
 
     @abstractmethod
     def _work(self, *, write: bool) -> AbstractContextManager[Tables]: ...
@@ -29,9 +33,9 @@ class Steward(ABC):
     @abstractmethod
     def _writer(self, rows: Tables) -> "Writer": ...
 
-    def lift(self, namespaces: Sequence[str] = ()) -> LiftReport:
+    def lift(self, namespaces: Sequence[str] = (), *, units: int | None = None) -> LiftReport:
         with self._work(write=False) as rows:
-            return lift_report(rows, namespaces)
+            return lift_report(rows, namespaces, units)
 
     def prune(self, rules: PruneRules, *, dry_run: bool = False) -> PruneReport:
         with self._work(write=not dry_run) as rows:
@@ -69,3 +73,20 @@ class Steward(ABC):
     def verify_log(self, *, head: str | None = None) -> LogReport:
         with self._work(write=False) as rows:
             return verify_log(rows, head=head)
+
+    def census(self) -> Census:
+        with self._work(write=False) as rows:
+            return census(rows)
+
+    def log(self, *, subject: str | None = None, limit: int = 50, cursor: str | None = None) -> LogPage:
+        with self._work(write=False) as rows:
+            return log_page(rows, subject, limit, cursor)
+
+    def uses(self, unit_id: str, *, limit: int = 50) -> UseReport:
+        with self._work(write=False) as rows:
+            return uses_of(rows, unit_id, limit)
+
+    def sample(self, count: int, *, namespace: str | None = None, masked: bool = True, seed: int = 0) -> Sample:
+        with self._work(write=False) as rows:
+            read = self._places.questions
+            return sample(rows, count, namespace=namespace, masked=masked, seed=seed, vectors=read)

@@ -4,18 +4,21 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from retrieval.chain import LogReport
+from retrieval.chronicle import Census, LogPage, Sample, UseReport
 from retrieval.custody import Revocation, Trace
 from retrieval.gate import Draw, LiftReport
 from retrieval.prune import PruneReport, PruneRules
 
-__all__ = ["LiftReport", "LogReport", "PruneReport", "PruneRules", "Revocation", "Stewardship", "Trace"]
+__all__ = ["Census", "LiftReport", "LogPage", "LogReport", "PruneReport", "PruneRules", "Revocation", "Sample"]
+__all__ += ["Stewardship", "Trace", "UseReport"]
 
 
 class Stewardship(Protocol):
     """Part of every `Bank`."""
 
-    def lift(self, namespaces: Sequence[str] = ()) -> LiftReport:
-        """What random withholding has shown: success with memory less success without, with intervals."""
+    def lift(self, namespaces: Sequence[str] = (), *, units: int | None = None) -> LiftReport:
+        """What random withholding has shown: success with memory less success without, with intervals; of at most so
+        many `units`, those with the most outcomes first."""
         ...
 
     def prune(self, rules: PruneRules, *, dry_run: bool = False) -> PruneReport:
@@ -57,4 +60,32 @@ class Stewardship(Protocol):
 
     def verify_log(self, *, head: str | None = None) -> LogReport:
         """Check the log's chain and every unit against it; `head` is a hash kept elsewhere."""
+        ...
+
+    def census(self) -> Census:
+        """How many units of which namespace, outcome and status there are, and how often they were used."""
+        ...
+
+    def log(self, *, subject: str | None = None, limit: int = 50, cursor: str | None = None) -> LogPage:
+        """A page of the log, newest first; of one unit, if named.
+
+        Raises:
+            InputError: a limit outside 1..200, or a cursor that is none of ours.
+        """
+        ...
+
+    def uses(self, unit_id: str, *, limit: int = 50) -> UseReport:
+        """The outcomes that tell of a unit, and the units that were made in its sight.
+
+        Raises:
+            InputError: a limit outside 1..200.
+        """
+        ...
+
+    def sample(self, count: int, *, namespace: str | None = None, masked: bool = True, seed: int = 0) -> Sample:
+        """Units drawn evenly with their vectors, of masked or plain questions: what a map of the bank is drawn from.
+
+        Raises:
+            InputError: a count outside 2..2000.
+        """
         ...

@@ -93,7 +93,8 @@ class DiskStore:
             CorpusError: a file is missing, or they do not fit together.
         """
         try:
-            self._offsets: NDArray[np.uint64] = np.memmap(folder / OFFSETS, dtype="<u8", mode="r")
+            # As a plain array: a memmap takes a microsecond for each look.
+            self._offsets: NDArray[np.uint64] = np.asarray(np.memmap(folder / OFFSETS, dtype="<u8", mode="r"))
             with (folder / TEXTS).open("rb") as file:
                 self._texts = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             self._hashes: NDArray[np.uint64] = np.memmap(folder / HASHES, dtype="<u8", mode="r")

@@ -7,24 +7,38 @@ from functools import partial
 from itertools import islice
 from typing import Literal
 
+import orjson
+
 from mia_skill.core.config import BlendWeights, ScoreWeights
 from mia_skill.core.errors import EmbedderMismatchError, InputError, UnknownIdError
 from mia_skill.core.types import Feedback, MemoryUnit, Outcome, PlanPair, Status, utc_now
 from retrieval.audit import AuditReport, audit_units, twins_of
 from retrieval.bank import Consolidation, Hit, MemoryQuery, PairHit, Progress, Recall, Stored, UnitPage
-from retrieval.contest import Asked, contest, pool_of, shown_apart
+from retrieval.chain import fingerprint
+from retrieval.contest import Asked, Sketch, contest, pool_of, shown_apart
 from retrieval.gate import Trial
 from retrieval.inspect import list_units
+from retrieval.log import entries
 from retrieval.places import Places, pair_bucket
 from retrieval.postings import shaped
 from retrieval.recall import Ranked, Ranking, make_hit, nearest, rank, recall_of
 from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, masked_rows, pair_of, unit_of
 from retrieval.steward import Steward
 from retrieval.tables import Row, Tables
-from retrieval.transfer import BrokenLine, ImportReport, adopted, header, pair_line, read_lines, trial_line, unit_line
+from retrieval.transfer import (
+    BrokenLine,
+    ImportReport,
+    adopted,
+    header,
+    log_line,
+    pair_line,
+    read_lines,
+    trial_line,
+    unit_line,
+)
 from retrieval.trials import all_trials
 from retrieval.vectors import Embedder, Vectors
-from retrieval.withhold import asked_buckets, settle, sound, together
+from retrieval.withhold import asked_buckets, settle, together
 from retrieval.writer import Kept, Writer, vectors_of
 
 __all__ = ["BankSettings", "TableBank", "exported"]
@@ -220,23 +234,31 @@ class TableBank(Steward):
         )
         if self._blend is None:
             ranking = rank(bucket, query, k, asked.question, asked.caption, self._weights, category)
-            found = self._found(rows, ranking)
+            found = _sound_hits(_read(rows, ranking.best))
         else:
             question = Asked(asked.question, asked.caption, asked.masked, shaped(asked.shape))
-            given = (self._weights, self._blend, category, partial(masked_rows, rows), utc_now(), self._environment)
+            given = (self._weights, self._blend, category, partial(masked_rows, rows), utc_now(), self._environment, k)
             pool = pool_of(bucket, query, question, *given) if bucket is not None else None
             ranking = contest(pool, query, self._blend, k)
-            found = shown_apart(self._found(rows, ranking), k, self._blend)
+            found = self._apart(_read(rows, ranking.best), k, self._blend)
         return ranking._replace(best=tuple(ranked for ranked, _ in found)), tuple(hit for _, hit in found)
 
     def _pen(self, rows: Tables) -> Writer:
         return Writer(rows, self._places, self._blend, self._environment)
 
-    def _found(self, rows: Tables, ranking: Ranking) -> "tuple[tuple[Ranked, Hit], ...]":
-        """The ranked with their units, without those whose text was changed outside the bank."""
-        statement = f"SELECT {UNIT_COLUMNS} FROM units u WHERE seq = ?"
-        hits = ((ranked, make_hit(unit_of(_one(rows, statement, ranked.seq)), ranked)) for ranked in ranking.best)
-        return tuple((ranked, hit) for ranked, hit in hits if sound(rows, hit))
+    def _apart(
+        self, read: Sequence[tuple[Ranked, Row]], k: int, blend: BlendWeights
+    ) -> "tuple[tuple[Ranked, Hit], ...]":
+        """Those that are shown; only they are taken whole. One whose text was changed outside the bank leaves its
+        place to the others."""
+        while True:
+            picked = shown_apart([_sketch(row) for _, row in read], [one.score for one, _ in read], k, blend)
+            found = _sound_hits([read[at] for at in picked])
+            if len(found) == len(picked):
+                return found
+            good = {ranked.seq for ranked, _ in found}
+            bad = {read[at][0].seq for at in picked} - good
+            read = [(ranked, row) for ranked, row in read if ranked.seq not in bad]
 
     def _store(
         self, c: Consolidation, merge_similarity: float | None, *, restored: bool = False
@@ -280,7 +302,7 @@ class TableBank(Steward):
         """What `import_` would do; nothing of it stays."""
 
 
-def exported(rows: Tables) -> Iterator[dict[str, object]]:
+def exported(rows: Tables, *, log: bool) -> Iterator[dict[str, object]]:
     """Lines of an export; the caller's transaction is the one moment that is exported."""
     yield header(*_one(rows, "SELECT (SELECT count(*) FROM units), (SELECT count(*) FROM pairs)"))
     for row in rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u ORDER BY seq"):
@@ -289,6 +311,30 @@ def exported(rows: Tables) -> Iterator[dict[str, object]]:
         yield pair_line(pair_of(row))
     for trial in all_trials(rows):
         yield trial_line(trial)
+    for entry in entries(rows) if log else ():
+        yield log_line(entry)
+
+
+def _read(rows: Tables, best: Sequence[Ranked]) -> list[tuple[Ranked, Row]]:
+    """The ranked with their rows, in one statement."""
+    if not best:
+        return []
+    places = ", ".join("?" * len(best))
+    statement = f"SELECT {UNIT_COLUMNS}, u.digest FROM units u WHERE seq IN ({places})"
+    found = {row["seq"]: row for row in rows.execute(statement, [one.seq for one in best])}
+    return [(ranked, found[ranked.seq]) for ranked in best]
+
+
+def _sound_hits(read: Sequence[tuple[Ranked, Row]]) -> tuple[tuple[Ranked, Hit], ...]:
+    """The ranked with their units, without those whose text was changed outside the bank."""
+    hits = ((ranked, row, unit_of(row)) for ranked, row in read)
+    return tuple((ranked, make_hit(unit, ranked)) for ranked, row, unit in hits if row["digest"] == fingerprint(unit))
+
+
+def _sketch(row: Row) -> Sketch:
+    general = row["id"].startswith("gen_")
+    parents = orjson.loads(row["provenance"])["parents"] if general else ()
+    return Sketch(row["id"], row["workflow"], frozenset(parents))
 
 
 def _one(rows: Tables, statement: str, *given: object) -> Row:

@@ -8,14 +8,17 @@ from pydantic import ValidationError
 
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import MemoryUnit, Origin, PlanPair, Value
+from retrieval.chain import Entry
 from retrieval.gate import Trial
 
-__all__ = ["BrokenLine", "ImportReport", "adopted", "header", "pair_line", "parse_line", "read_lines", "trial_line"]
-__all__ += ["unit_line"]
+__all__ = ["BrokenLine", "ImportReport", "adopted", "header", "log_entries", "log_line", "pair_line", "parse_line"]
+__all__ += ["read_lines", "trial_line", "unit_line"]
 
-Kept = TypeVar("Kept", MemoryUnit, PlanPair, Trial)
+Kept = TypeVar("Kept", MemoryUnit, PlanPair, Trial, Entry)
 FORMAT = 1
 """Raised when an older reader could misread a line."""
+LARGEST = 1_000_000
+"""Characters of one line; ours are a hundredth of that."""
 
 
 class BrokenLine(Value):
@@ -36,6 +39,8 @@ class ImportReport(Value):
     """Units and pairs whose id is in the bank already: left as they are."""
     pairs: int = 0
     broken: tuple[BrokenLine, ...] = ()
+    left_out: tuple[BrokenLine, ...] = ()
+    """Of another program's memory: what is sound, but no procedure."""
     dry_run: bool = False
 
 
@@ -59,27 +64,38 @@ def trial_line(trial: Trial) -> dict[str, object]:
     return {"kind": "trial", **trial.model_dump(mode="json")}
 
 
+def log_line(entry: Entry) -> dict[str, object]:
+    """An entry of the log as a line."""
+    return {"kind": "log", **entry.model_dump(mode="json")}
+
+
+def log_entries(lines: Iterable[bytes]) -> Iterator[Entry]:
+    """The log in an export.
+
+    Raises:
+        InputError: an entry cannot be read.
+    """
+    for line in lines:
+        if b'"kind":"log"' in line[:40].replace(b" ", b""):
+            found = orjson.loads(line)
+            yield _validated(Entry, {name: value for name, value in found.items() if name != "kind"})
+
+
 def parse_line(line: str | bytes | dict[str, object]) -> MemoryUnit | PlanPair | Trial | None:
-    """What a line holds; None for a header or an empty line.
+    """What a line holds; None for a header, an entry of the log or an empty line.
 
     Raises:
         InputError: it holds nothing of ours; the message says why.
     """
-    if isinstance(line, (str, bytes)):
-        if not line.strip():
-            return None
-        try:
-            line = orjson.loads(line)
-        except orjson.JSONDecodeError as cause:
-            raise InputError(f"no JSON: {cause}") from None
-    if not isinstance(line, dict):
-        raise InputError("no JSON object")
-    kind = line.get("kind")
-    fields = {name: value for name, value in line.items() if name != "kind"}
+    found = _object(line)
+    if found is None:
+        return None
+    kind = found.get("kind")
+    fields = {name: value for name, value in found.items() if name != "kind"}
     match kind:
         case "bank":
-            if line.get("format") != FORMAT:
-                raise InputError(f"format {line.get('format')!r} is unknown, this mia-skill reads {FORMAT}: upgrade it")
+            if (form := found.get("format")) != FORMAT:
+                raise InputError(f"format {form!r} is unknown, this mia-skill reads {FORMAT}: upgrade it")
             return None
         case "unit":
             return _unit(fields)
@@ -87,8 +103,35 @@ def parse_line(line: str | bytes | dict[str, object]) -> MemoryUnit | PlanPair |
             return _validated(PlanPair, fields)
         case "trial":
             return _validated(Trial, fields)
+        case "log":
+            # For people and `verify-log --export`: a bank writes its own log.
+            _validated(Entry, fields)
+            return None
         case _:
             raise InputError(f"kind {kind!r} is none of 'unit', 'pair' and 'trial'")
+
+
+def _object(line: str | bytes | dict[str, object]) -> dict[str, object] | None:
+    """A line's object; None for an empty line.
+
+    Raises:
+        InputError: it is none, or far too long.
+    """
+    if isinstance(line, (str, bytes)):
+        if not line.strip():
+            return None
+        if len(line) > 4 * LARGEST:
+            raise InputError(f"{len(line):,} bytes in one line: no workflow is that long")
+        try:
+            line = orjson.loads(line)
+        except orjson.JSONDecodeError as cause:
+            raise InputError(f"no JSON: {cause}") from None
+    if not isinstance(line, dict):
+        raise InputError("no JSON object")
+    size = sum(len(value) for value in line.values() if isinstance(value, str))
+    if size > LARGEST:
+        raise InputError(f"{size:,} characters, at most {LARGEST:,} in one line: no workflow is that long")
+    return line
 
 
 def read_lines(

@@ -80,10 +80,16 @@ def attempts(rows: Tables, task: str) -> int:
     return int(rows.execute("SELECT count(*) FROM trials WHERE task = ?", (task,)).fetchone()[0])
 
 
-def lift_report(rows: Tables, namespaces: Sequence[str] = ()) -> LiftReport:
-    """Lift of every namespace, category and unit that has an outcome; of some namespaces, or of all."""
+def lift_report(rows: Tables, namespaces: Sequence[str] = (), units: int | None = None) -> LiftReport:
+    """Lift of every namespace, category and unit that has an outcome; of some namespaces, or of all. At most so many
+    `units`, those with the most outcomes first."""
     trials, randomised = rows.execute("SELECT count(*), coalesce(sum(randomised), 0) FROM trials").fetchone()
-    found = rows.execute("SELECT * FROM tallies WHERE scope <> 'tasks' ORDER BY namespace, scope, key").fetchall()
+    whole = "SELECT * FROM tallies WHERE scope IN ('namespace', 'category') ORDER BY namespace, scope, key"
+    some = f" AND namespace IN ({', '.join('?' * len(namespaces))})" if namespaces else ""
+    order = "namespace, key" if units is None else "shown + withheld DESC, namespace, key LIMIT ?"
+    given = (*namespaces, *(() if units is None else (units,)))
+    single = f"SELECT * FROM tallies WHERE scope = 'unit'{some} ORDER BY {order}"
+    found = rows.execute(whole).fetchall() + rows.execute(single, given).fetchall()
     withheld = {row[0] for row in rows.execute("SELECT id FROM units WHERE status = 'withheld'")}
     table = [_row(row, withheld) for row in found if not namespaces or row["namespace"] in namespaces]
     table.sort(key=lambda row: (row.namespace, SCOPES.index(row.scope)))

@@ -6,15 +6,20 @@ worth on average, not 1.0 as in the paper, where the untried outranks the proven
 
 from datetime import datetime
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.config import BlendWeights
+from retrieval.places import Columns, Compared
 
-__all__ = ["Evidence", "aged", "base_rate", "credited", "faded", "posterior", "sampled"]
+__all__ = ["Evidence", "Standing", "aged", "base_of", "base_rate", "credited", "faded", "posterior", "present"]
+__all__ += ["sampled", "standing"]
 
 Floats = NDArray[np.float64]
+Picked = NDArray[np.intp] | slice
+EVERY = slice(None)
 SMOOTHING = 2.0
 """Uses at rate one half that every bucket is taken to have seen: the first outcome does not make the rate 0 or 1."""
 
@@ -27,6 +32,14 @@ class Evidence(NamedTuple):
     at: float
     where: str = ""
     """The environment it was seen in."""
+
+
+class Standing(NamedTuple):
+    """The evidence of a whole bucket, faded to its newest."""
+
+    uses: float
+    wins: float
+    at: float
 
 
 def faded(age_s: Floats, half_life_days: float) -> Floats:
@@ -47,9 +60,37 @@ def credited(old: Evidence, uses: float, wins: float, now: datetime, blend: Blen
     return Evidence(left.uses * stays + uses, left.wins * stays + wins, left.at, where)
 
 
-def base_rate(wins_N: Floats, uses_N: Floats) -> float:
-    """How often showing a unit of this bucket went well; one half where nothing is known."""
-    return float((wins_N.sum() + SMOOTHING / 2) / (uses_N.sum() + SMOOTHING))
+def present(
+    columns: Columns, at: float, half_life_days: float, elsewhere: float, environment: str, picked: Picked = EVERY
+) -> tuple[Floats, Floats]:
+    """Uses and wins of the picked units, as they count at the moment `at`."""
+    left_E = faded(at - columns["seen_at"][picked], half_life_days)
+    left_E = np.where(columns["seen_in"][picked] == crc32(environment.encode()), left_E, left_E * elsewhere)
+    return columns["seen_uses"][picked] * left_E, columns["seen_wins"][picked] * left_E
+
+
+def standing(columns: Columns, half_life_days: float, elsewhere: float, environment: str) -> Standing:
+    """Of all units in these columns."""
+    at = float(columns["seen_at"].max(initial=0.0))
+    uses_N, wins_N = present(columns, at, half_life_days, elsewhere, environment)
+    return Standing(float(uses_N.sum()), float(wins_N.sum()), at)
+
+
+def base_of(bucket: Compared, at: float, half_life_days: float, elsewhere: float, environment: str) -> float:
+    """The base rate of a bucket at the moment `at`."""
+    told = (half_life_days, elsewhere, environment)
+    counted = bucket.standing(*told)
+    if at < counted.at:
+        # The clock went back: what is newer than now does not fade, so the sum does not fade as one.
+        uses_N, wins_N = present(bucket.columns, at, *told)
+        return base_rate(float(wins_N.sum()), float(uses_N.sum()))
+    left = float(faded(np.array(at - counted.at), half_life_days))
+    return base_rate(counted.wins * left, counted.uses * left)
+
+
+def base_rate(wins: float, uses: float) -> float:
+    """How often showing a unit of a bucket went well; one half where nothing is known."""
+    return (wins + SMOOTHING / 2) / (uses + SMOOTHING)
 
 
 def posterior(wins_E: Floats, uses_E: Floats, base: float, strength: float) -> tuple[Floats, Floats]:

@@ -13,9 +13,11 @@ from mia_skill.core.errors import InputError, VisitError
 from mia_skill.core.picture import Picture, picture_of
 from mia_skill.core.types import Origin, Passage, Text, Value
 from retrieval.address import Door, Resolve, resolve, target_of
+from retrieval.browser import Browser
+from retrieval.connect import GuardedNetwork
 from retrieval.fetch import Fetched, Fetcher
 from retrieval.hits import canonical_url, page_id
-from retrieval.reader import Reader
+from retrieval.reader import Read, Reader
 from retrieval.relevant import Span, relevant
 from retrieval.repeats import Repeats
 from retrieval.robots import Robots
@@ -23,6 +25,8 @@ from retrieval.tape import Tape
 
 __all__ = ["Document", "Page", "Visitor", "page_of"]
 
+LITTLE = 500
+"""Characters of text under which a page with scripts may be made by them."""
 KEPT = 64
 """Documents in memory, for paging; each at most some MB."""
 
@@ -72,8 +76,13 @@ class Visitor:
         """`resolve`, `network` and `reader` are seams for tests."""
         self._config = config
         self._tape = tape
+        door = Door(resolve, frozenset(config.allow_hosts))
+        self._browser = Browser(
+            GuardedNetwork(door, network), config.user_agent, config.max_bytes, config.timeout_s, config.chromium
+        )
+        self._drawing = anyio.CapacityLimiter(1)
         self._fetcher = Fetcher(
-            Door(resolve, frozenset(config.allow_hosts)),
+            door,
             user_agent=config.user_agent,
             max_bytes=config.max_bytes,
             redirects=config.redirects,
@@ -137,8 +146,25 @@ class Visitor:
             raise VisitError(refusal(got))
         if got.cut and b"%PDF-" in got.body[:1024]:
             raise VisitError(f"{url[:200]} is a PDF of more than {self._config.max_bytes} bytes: raise visit.max_bytes")
-        read = await self._reader.read(got)
+        read = await self._read(got)
         return Document(url=got.url, title=read.title, text=read.text, cut=got.cut or read.cut)
+
+    async def _read(self, got: Fetched) -> Read:
+        """The text as it came, or as scripts make it."""
+        mode = self._config.browser
+        marked = b"<script" in got.body and b"%PDF-" not in got.body[:1024]
+        if mode == "off" or (not marked and (mode == "scripts" or "html" not in got.media_type)):
+            return await self._reader.read(got)
+        if mode == "scripts":
+            try:
+                read = await self._reader.read(got)
+            except VisitError:
+                read = None
+            if read is not None and len(read.text) >= LITTLE:
+                return read
+        async with self._drawing:
+            drawn = await self._browser.page(got.url)
+        return await self._reader.read(drawn)
 
     async def _fetched(self, url: str) -> Fetched:
         limit = self._config.timeout_s

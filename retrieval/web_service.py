@@ -33,10 +33,13 @@ STATUS = {"rate_limited": 429, "paused": 429, "timeout": 504, "bad_request": 400
 class WebService:
     """An ASGI application over one engine or several."""
 
-    def __init__(self, engine: SearchEngine, *, hosts: Collection[str] | None = None) -> None:
+    def __init__(
+        self, engine: SearchEngine, *, hosts: Collection[str] | None = None, most_at_once: int = MOST_AT_ONCE
+    ) -> None:
         """`hosts` are the names under which clients may address it (None: any)."""
         self._engine = engine
         self._hosts = host_names(hosts)
+        self._most_at_once = most_at_once
         self._busy = 0
         self.metrics = ServiceMetrics()
         self._queries = 0
@@ -79,7 +82,7 @@ class WebService:
         k = whole(form.get("max_results", ["3"])[-1])
         engine = self._picked(form.get("engine", [""])[-1])
         only_kept = form.get("deterministic", ["false"])[-1].lower() in ("true", "1")
-        if self._busy >= MOST_AT_ONCE:
+        if self._busy >= self._most_at_once:
             raise Refusal(429, f"{self._busy} searches are under way: try again in a second", 1)
         self._busy += 1
         try:

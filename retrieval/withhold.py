@@ -4,7 +4,6 @@ from collections.abc import Hashable, Sequence
 
 from mia_skill.core.types import Outcome, Status
 from retrieval.bank import Hit, MemoryQuery, Recall
-from retrieval.chain import fingerprint
 from retrieval.custody import task_of
 from retrieval.gate import WARM_UP, Arm, Draw, Lift, Tally, chance, harmful, lift, pick_arm, share_of
 from retrieval.places import place_of, unit_bucket
@@ -12,7 +11,7 @@ from retrieval.recall import Ranking
 from retrieval.tables import Tables
 from retrieval.trials import attempts, judged_tasks, tally_of
 
-__all__ = ["QUARANTINED_SHOWN", "asked_buckets", "settle", "sound", "together"]
+__all__ = ["QUARANTINED_SHOWN", "asked_buckets", "settle", "together"]
 
 QUARANTINED_SHOWN = 1
 """Quarantined units of one polarity shown at most, after the trusted ones and only in places those left free."""
@@ -27,12 +26,6 @@ def asked_buckets(query: MemoryQuery) -> list[tuple[Hashable, int]]:
         for status, most in ((Status.ACTIVE, 20), (Status.QUARANTINED, QUARANTINED_SHOWN), (Status.WITHHELD, 1))
         for outcome, k in zip(OUTCOMES, wanted, strict=True)
     ]
-
-
-def sound(rows: Tables, hit: Hit) -> bool:
-    """Is the unit's text as the bank wrote it?"""
-    (stored,) = rows.execute("SELECT digest FROM units WHERE id = ?", (hit.unit.id,)).fetchone()
-    return bool(stored == fingerprint(hit.unit))
 
 
 def together(
@@ -58,8 +51,6 @@ def settle(rows: Tables, query: MemoryQuery, recall: Recall, kept_back: Sequence
     task = task_of(query.namespace, query.text, query.task)
     turn = f"{task}:{attempts(rows, task)}"
     measuring = query.withhold > 0 and judged_tasks(rows, query.namespace) >= WARM_UP
-    base = tally_of(rows, "namespace", query.namespace, query.namespace)
-    whole = [base, tally_of(rows, "category", query.namespace, query.about)]
     tried = [
         hit for hit in kept_back if query.withhold and chance(query.seed, "try", hit.unit.id, turn) < query.withhold
     ]
@@ -73,6 +64,8 @@ def settle(rows: Tables, query: MemoryQuery, recall: Recall, kept_back: Sequence
     if kept_back:
         draw = draw.model_copy(update={"randomised": measuring})
     if measuring and hits:
+        base = tally_of(rows, "namespace", query.namespace, query.namespace)
+        whole = [base, tally_of(rows, "category", query.namespace, query.about)]
         each = query.withhold / 2 / len(hits)
         shares = [(hit.unit.id, _share(rows, query, hit, each, base)) for hit in hits if hit not in tried]
         arm, left_out = pick_arm(query.seed, turn, query.withhold, whole, shares)

@@ -1,12 +1,14 @@
 """Export, import and audit."""
 
+from datetime import timedelta
+
 import orjson
 import pytest
 from bank_kinds import SCORINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mia_skill.core.types import Feedback, MemoryUnit, Modality, Origin, Outcome, PlanPair, Provenance
+from mia_skill.core.types import Credit, Feedback, MemoryUnit, Modality, Origin, Outcome, PlanPair, Provenance, utc_now
 from retrieval.audit import FindingKind
 from retrieval.bank import Consolidation, MemoryQuery
 from retrieval.embed import HashEmbedder
@@ -191,3 +193,69 @@ def test_duplicates_are_found_within_and_across_blocks(new_bank, number):
     lines = [{"kind": "unit", **one.model_dump(mode="json")} for one in (*units, twin)]
     bank.import_(lines, restore=True)
     assert (units[number].id, "mem_twin") in {finding.unit_ids for finding in bank.audit().of(FindingKind.DUPLICATE)}
+
+
+def line_of(one, **changed):
+    return {"kind": "unit", **one.model_dump(mode="json"), **changed}
+
+
+def test_a_file_cannot_bring_vectors_of_its_own(new_bank):
+    bank = new_bank()
+    report = bank.import_([line_of(unit("one"), vector=[0.1, 0.2]), line_of(unit("two"))])
+    assert (report.added, [one.line for one in report.broken]) == (1, [1])
+    assert "vector" in report.broken[0].reason
+
+
+def test_a_lineage_that_is_a_circle_comes_in_is_traced_and_revoked_whole(new_bank):
+    bank = new_bank()
+    first, second, third = (unit(f"w{n} x{n} y{n}", workflow=f"1. way {n} of {n * 7}") for n in range(3))
+    parents = {first.id: second.id, second.id: third.id, third.id: first.id}
+    lines = [
+        line_of(one, provenance=Provenance(parents=(parents[one.id], one.id)).model_dump(mode="json"))
+        for one in (first, second, third)
+    ]
+    assert bank.import_(lines).added == 3
+    assert {one.id for one in bank.trace(first.id).units} == set(parents)
+    assert set(bank.revoke(second.id).unit_ids) == set(parents)
+    assert bank.verify_log().sound
+
+
+@pytest.mark.parametrize("giant", ["question", "workflow", "plan"])
+def test_a_giant_unit_is_refused_by_number_and_the_others_are_kept(new_bank, giant):
+    bank = new_bank()
+    big = line_of(unit("big"), **{giant: "x" * 1_000_001})
+    report = bank.import_([big, orjson.dumps(big), b'{"kind": "unit"' + b" " * 5_000_000, line_of(unit("small"))])
+    assert (report.added, [one.line for one in report.broken]) == (1, [1, 2, 3])
+    assert all("no workflow is that long" in one.reason for one in report.broken)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text(st.characters(), min_size=1, max_size=40), min_size=6, max_size=6))
+def test_hostile_text_in_any_field_comes_back_as_it_was_or_is_refused(banks, tmp_path_factory, texts):
+    names = ("question", "workflow", "caption", "category", "plan", "namespace")
+    bank = banks.open(tmp_path_factory.mktemp("h") / "b.sqlite3", HashEmbedder())
+    line = line_of(unit("x"), **dict(zip(names, texts, strict=True)))
+    report = bank.import_([line, line_of(unit("sound one"))], restore=True)
+    assert report.added + len(report.broken) == 2
+    for held in bank.list().units:
+        again = orjson.loads(held.model_dump_json())
+        assert MemoryUnit.model_validate(again) == held
+    assert bank.verify_log().sound
+    bank.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(-4000, 4000), min_size=1, max_size=6), st.integers(0, 5))
+def test_a_clock_that_goes_back_or_far_ahead_loses_nothing_and_recall_goes_on(banks, tmp_path_factory, days, wins):
+    bank = banks.open(tmp_path_factory.mktemp("c") / "b.sqlite3", HashEmbedder())
+    for number, shift in enumerate(days):
+        at = utc_now() + timedelta(days=shift)
+        one = unit(f"w{number} x{number}", uses=5, wins=wins, created_at=at, updated_at=at)
+        bank.import_([line_of(one)], restore=True)
+        bank.consolidate(Consolidation(credits=(Credit(unit_id=one.id, won=True),)))
+    for number in range(len(days)):
+        recall = bank.recall(MemoryQuery(text=f"w{number} x{number}", k_success=6))
+        assert f"w{number} x{number}" in {hit.unit.question for hit in recall.successes}
+        assert all(0.0 <= hit.explanation.value <= 1.0 for hit in recall.hits)
+    assert all((one.uses, one.wins) == (6, wins + 1) for one in bank.list().units)
+    bank.close()

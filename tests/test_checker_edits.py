@@ -8,7 +8,8 @@ import pytest
 from mia_skill.core.errors import ConfigError, InputError
 from retrieval.world import build_world
 from training.checker import made_pairs
-from training.edits import EDITS, edit_pairs, world_pairs
+from training.edits import EDITS, edit_pairs
+from training.edits_world import wording_pairs, world_pairs
 from trust.checker import Checker
 
 PASSAGE = (
@@ -47,10 +48,34 @@ def test_a_sentence_without_numbers_or_names_has_no_such_edit() -> None:
     assert EDITS["roles"]("nothing to change here", "", Random(0)) is None
 
 
-def test_supported_claims_stand_in_their_passage_and_edited_ones_do_not() -> None:
+def test_edited_claims_stand_nowhere_in_their_passage() -> None:
     world = build_world(3, 60)
-    for pair in edit_pairs(((page.id, page.text) for page in world.pages), Random(0)):
-        assert (pair.claim in pair.evidence) is pair.supported
+    pairs = list(edit_pairs(((page.id, page.text) for page in world.pages), Random(0)))
+    assert any(pair.supported for pair in pairs)
+    assert not [pair for pair in pairs if not pair.supported and pair.claim in pair.evidence]
+
+
+def test_a_true_claim_is_loosened_without_saying_more() -> None:
+    body = "She was the teacher of Skinbia Kretin (born in 1901), who later moved to the coast of Zulunia."
+    claims = {pair.claim for seed in range(40) for pair in edit_pairs([("p", f"Ada Prosar\n{body}")], Random(seed))}
+    assert "Ada Prosar was the teacher of Skinbia Kretin." in claims
+    assert body in claims
+
+
+def test_a_gap_gets_the_words_that_stood_there_or_others_of_the_passage() -> None:
+    pairs = [pair for seed in range(20) for pair in edit_pairs([("p", PASSAGE)], Random(seed)) if pair.kind == "gap"]
+    for pair in pairs:
+        question, answer = pair.claim.split("? ", 1)
+        said = question.replace("who or what", answer).replace("which number", answer)
+        assert (said in PASSAGE) is pair.supported
+        assert answer in PASSAGE
+
+
+def test_the_same_facts_in_other_words_are_supported_and_edited_ones_are_not() -> None:
+    pairs = list(wording_pairs(3, 60, Random(0)))
+    assert {pair.supported for pair in pairs} == {True, False}
+    world = build_world(3, 60)
+    assert not any(pair.evidence == page.text for pair in pairs[:10] for page in world.pages)
 
 
 def test_wrong_answers_of_a_world_mostly_stand_in_the_evidence() -> None:

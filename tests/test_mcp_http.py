@@ -119,6 +119,21 @@ def test_without_the_token_nobody_gets_in(guarded_url: str, given: str) -> None:
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
+def test_blanks_around_the_value_of_a_header_do_not_count(url: str) -> None:
+    host, _, port = url.removeprefix("http://").partition("/")[0].rpartition(":")
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": META}}).encode()
+    head = (
+        f"POST /mcp HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        "Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\n"
+        f"Mcp-Method: \t tools/list \t \r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
+        connection.sendall(head.encode() + body)
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    assert b"memory_retrieve" in answer
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -28,4 +28,4 @@ def test_only_a_server_with_adapters_may_take_them_at_run_time_and_all_are_on_lo
 def test_print_shows_commands_that_a_shell_takes() -> None:
     shown = CliRunner().invoke(main, ["models", "print", "--profile", "cpu", "--model", "/a folder/model"])
     assert shown.exit_code == 0
-    assert "vllm serve '/a folder/model'" in shown.output
+    assert "--model '/a folder/model'" in shown.output

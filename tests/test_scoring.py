@@ -160,7 +160,7 @@ def test_exploration_draws_the_same_for_the_same_seed_and_stays_in_range():
     alpha, beta = np.array([1.0, 5.0]), np.array([3.0, 1.0])
     np.testing.assert_array_equal(sampled(alpha, beta, (1, 2)), sampled(alpha, beta, (1, 2)))
     assert (sampled(alpha, beta, (1, 2)) != sampled(alpha, beta, (1, 3))).any()
-    assert 0 < base_rate(np.zeros(1), np.zeros(1)) < 1
+    assert 0 < base_rate(0.0, 0.0) < 1
 
 
 @given(st.lists(PARTS, max_size=12), st.integers(0, 6), st.floats(0, 1), st.data())

@@ -13,7 +13,7 @@ import pytest
 
 from mia_skill.core.asgi import Refusal
 from mia_skill.core.errors import BankCorruptError, InputError, ModelUnreachableError
-from training.groups import Group
+from training.groups import Group, Rollout
 from training.journal import Journal
 from training.policy_store import Learner, Policy, ScriptedLearner, ScriptedPolicy
 from training.stream import StreamTrainer
@@ -58,7 +58,7 @@ async def test_a_request_under_way_finishes_on_the_weights_it_began_with(trainer
     begun, go = anyio.Event(), anyio.Event()
 
     class Slow(ScriptedPolicy):
-        async def sample(self, prompt: str, n: int) -> tuple[str, ...]:
+        async def sample(self, prompt: str, n: int) -> tuple[Rollout, ...]:
             if prompt == "slow":
                 begun.set()
                 await go.wait()
@@ -132,7 +132,7 @@ async def test_an_update_that_dies_leaves_policy_and_groups_as_they_were(trainer
 
 async def test_a_version_that_the_canary_refuses_is_never_served(trainer: Make) -> None:
     async def canary(policy: Policy) -> float:
-        return float((await policy.sample("?", 1))[0] == "yes")
+        return float((await policy.sample("?", 1))[0].text == "yes")
 
     one = trainer(canary=canary)
     assert not await learn(one, "poison", [0.0, 1.0])

@@ -1,12 +1,12 @@
 """What training learns from is what was sampled: ids, mask and text agree."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from letters import END, Letters, Trimming, renderer
 
 from mia_skill.core.chat import Message
 from mia_skill.core.config import BudgetConfig
@@ -14,38 +14,9 @@ from mia_skill.core.errors import InputError
 from retrieval.remote import RemoteCorpus
 from retrieval.world import build_world
 from training.coldstart import expert_examples
-from training.policy import ContextFull, Renderer, Sampled, TemplateError, TokenPolicy
+from training.policy import ContextFull, Sampled, TemplateError, TokenPolicy
 from training.rollout import Role, Setting, roll_out
 from training.task import WorldShelf, world_tasks
-
-END = 0x110000
-
-
-class Letters:
-    """A tokenizer of letters, with one special token and ChatML's template."""
-
-    eos_token = "<|im_end|>"
-    eos_token_id = END
-    all_special_ids = (END,)
-    trims = False
-
-    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        parts = re.split(r"(<\|im_end\|>)", text)
-        return [id_ for part in parts for id_ in ([END] if part == self.eos_token else map(ord, part))]
-
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
-        ends = "" if skip_special_tokens else self.eos_token
-        return "".join(ends if one == END else chr(one) for one in token_ids)
-
-    def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, tokenize: bool = True, add_generation_prompt: bool = False
-    ) -> str:
-        said = [(one["role"], one["content"].strip() if self.trims else one["content"]) for one in conversation]
-        return "".join(f"<|{role}|>{text}{self.eos_token}\n" for role, text in said) + "<|assistant|>"
-
-
-class Trimming(Letters):
-    trims = True
 
 
 @dataclass
@@ -60,10 +31,6 @@ class Says:
     ) -> Sampled:
         ids = [*map(ord, self.texts.pop(0)), *([END] if self.ends else [])]
         return Sampled(tuple(ids), (-0.5,) * len(ids))
-
-
-def renderer(tokenizer: Letters | None = None) -> Renderer:
-    return Renderer(tokenizer or Letters())  # type: ignore[arg-type]
 
 
 text = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=20)

@@ -153,6 +153,14 @@ async def test_a_plan_whose_part_is_down_is_no_sample_and_a_pick_that_is_down_no
     assert (learned.skipped, told) == (1, [])
 
 
+async def test_a_run_without_an_answer_earns_little_and_an_abstention_earns_no_reward(make: Make) -> None:
+    async def panel(_question: Question, case: Case, /) -> Verdict:
+        return Verdict(label=Label.ABSTAIN if case.answer == "Bera Noll" else Label.NOT_ATTEMPTED)
+
+    learned = await make(panel).batch((QUESTION,))
+    assert learned.rewards[0] == (pytest.approx(0.05), None, None, pytest.approx(0.05))
+
+
 async def test_an_update_that_fails_leaves_the_answers_recorded_and_the_bank_as_it_was(
     make: Make, bank: SqliteBank
 ) -> None:
@@ -186,3 +194,12 @@ async def test_the_world_stream_runs_end_to_end_and_remembers() -> None:
     assert (static.questions, learning.questions) == (24, 24)
     assert learning.judged == 96
     assert learning.stored > 0
+
+
+async def test_the_world_stream_runs_unsupervised_and_masks_what_the_panel_leaves_open() -> None:
+    from mia_skill.cli.ttl import panel_of, play_world
+    from mia_skill.core.config import load_config
+
+    score = await play_world("ttl", 7, 16, 60, 4, 4, 0.0, panel_of(load_config(environment={})))
+    assert score.judged + score.masked == 64
+    assert score.masked > 0

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import anyio
 import httpx
 import orjson
 import pytest
@@ -129,3 +130,63 @@ async def test_health_metrics_other_paths_methods_and_names() -> None:
         "mia_search_seconds_count 2",
     ):
         assert line in metrics.splitlines()
+
+
+class Slow(Backend):
+    """Answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__("slow")
+        self.let = anyio.Event()
+        self.begun = 0
+
+    async def fetch(self, query: str, k: int) -> list[Hit]:
+        self.begun += 1
+        await self.let.wait()
+        if query.startswith("bad"):
+            raise SearchError("broken", engine="slow")
+        return await super().fetch(query, k)
+
+
+async def test_more_searches_than_may_be_under_way_are_told_when_to_come_back_and_nothing_queues() -> None:
+    slow = Slow()
+    app = WebService(WebEngine(slow), most_at_once=3)
+    statuses: list[int] = []
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1") as client:
+
+        async def ask(query: str) -> None:
+            statuses.append((await client.get("/server/search", params={"q": query})).status_code)
+
+        async with anyio.create_task_group() as group:
+            for query in ("a", "b", "bad"):
+                group.start_soon(ask, query)
+            while slow.begun < 3:
+                await anyio.lowlevel.checkpoint()
+            for number in range(20):
+                refused = await client.get("/server/search", params={"q": f"late {number}"})
+                assert refused.status_code == 429
+                assert int(refused.headers["retry-after"]) >= 1
+                assert "under way" in refused.json()["detail"]
+            assert slow.begun == 3
+            assert (await client.get("/health")).status_code == 200
+            assert "mia_search_busy 3" in (await client.get("/metrics")).text.splitlines()
+            slow.let.set()
+        assert sorted(statuses) == [200, 200, 502]
+        assert (await client.get("/server/search?q=again")).status_code == 200
+        metrics = (await client.get("/metrics")).text.splitlines()
+    assert "mia_search_busy 0" in metrics
+    assert 'mia_search_requests_total{status="429"} 20' in metrics
+
+
+async def test_a_client_that_goes_away_leaves_its_place_to_another() -> None:
+    slow = Slow()
+    app = WebService(WebEngine(slow), most_at_once=1)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1") as client:
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.get, "/server/search?q=a")
+            while not slow.begun:
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+        slow.let.set()
+        assert (await client.get("/server/search?q=b")).status_code == 200

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mia_skill.core.errors import BankUnwritableError, InputError, ModelReplyError, ModelUnreachableError, boundary
 
-__all__ = ["AdapterSwap", "write_adapter"]
+__all__ = ["AdapterPool", "AdapterSwap", "adapter_name", "write_adapter"]
 
 Tensor = NDArray[np.float32]
 SAFE = re.compile(r"[^\w.-]")
@@ -58,6 +58,39 @@ def packed(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 @dataclass
+class AdapterPool:
+    """The adapters that a server holds, by name; the one asked for longest ago is given back. A name stands for one
+    content, so what a server knows already need not be loaded again."""
+
+    client: httpx.AsyncClient
+    """Its base address is the server's, without `/v1`."""
+    most: int = 8
+    held: dict[str, Path] = field(default_factory=dict)
+    _lock: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
+
+    async def hold(self, name: str, folder: Path) -> None:
+        """Have the server know the adapter of a folder by this name.
+
+        Raises:
+            ModelUnreachableError, ModelReplyError: it was not loaded.
+        """
+        async with self._lock:
+            if name in self.held:
+                self.held[name] = self.held.pop(name)
+                return
+            await load_adapter(self.client, name, folder, again=True)
+            self.held[name] = folder
+            while len(self.held) > self.most:
+                oldest = next(iter(self.held))
+                del self.held[oldest]
+                await unload_adapter(self.client, oldest)
+
+    def forget(self, name: str) -> None:
+        """The server does not know it any more: it was started anew."""
+        self.held.pop(name, None)
+
+
+@dataclass
 class AdapterSwap:
     """The adapter that each namespace is served with. The new one is loaded before its name is handed out, and the
     one before the last is unloaded after: a request under way finishes on what it began with."""
@@ -80,22 +113,57 @@ class AdapterSwap:
         Raises:
             ModelUnreachableError, ModelReplyError: it was not loaded; the old one is served on.
         """
-        mark = hashlib.sha256(namespace.encode()).hexdigest()[:8]
-        name = f"{SAFE.sub('-', namespace)[:32]}-{mark}-v{version}"
+        name = adapter_name(namespace, f"v{version}")
         async with self._lock:
-            await self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": located(folder)})
+            await load_adapter(self.client, name, folder)
             old = self.before.get(namespace)
             self.before[namespace], self.current[namespace] = self.model(namespace), name
             if old not in (None, self.base):
-                await self._post("/v1/unload_lora_adapter", {"lora_name": old})
+                await unload_adapter(self.client, str(old))
         return name
 
-    async def _post(self, path: str, body: dict[str, str | None]) -> None:
-        with boundary(ModelUnreachableError, f"{path} of the model server", httpx.TransportError):
-            answer = await self.client.post(path, json=body)
-        if answer.status_code != httpx.codes.OK:
-            hint = "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
-            raise ModelReplyError(f"{path}: status {answer.status_code}; {hint}", raw=answer.text[:500])
+
+def adapter_name(namespace: str, mark: str) -> str:
+    """A served name that no other namespace has."""
+    digest = hashlib.sha256(namespace.encode()).hexdigest()[:8]
+    return f"{SAFE.sub('-', namespace)[:32]}-{digest}-{mark}"
+
+
+async def load_adapter(client: httpx.AsyncClient, name: str, folder: Path, *, again: bool = False) -> None:
+    """Have a vLLM server load an adapter; `again`: in the place of one that it knows by this name from before.
+
+    Raises:
+        ModelUnreachableError, ModelReplyError: it did not.
+    """
+    path, body = "/v1/load_lora_adapter", {"lora_name": name, "lora_path": located(folder)}
+    answer = await post(client, path, body)
+    if again and answer.status_code == httpx.codes.BAD_REQUEST and "already been loaded" in answer.text:
+        await unload_adapter(client, name)
+        answer = await post(client, path, body)
+    refuse(path, answer)
+
+
+async def unload_adapter(client: httpx.AsyncClient, name: str) -> None:
+    """Have the server forget a name.
+
+    Raises:
+        ModelUnreachableError, ModelReplyError: it did not.
+    """
+    path = "/v1/unload_lora_adapter"
+    answer = await post(client, path, {"lora_name": name})
+    if answer.status_code != httpx.codes.NOT_FOUND:
+        refuse(path, answer)
+
+
+async def post(client: httpx.AsyncClient, path: str, body: dict[str, str]) -> httpx.Response:
+    with boundary(ModelUnreachableError, f"{path} of the model server", httpx.TransportError):
+        return await client.post(path, json=body)
+
+
+def refuse(path: str, answer: httpx.Response) -> None:
+    if answer.status_code != httpx.codes.OK:
+        hint = "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+        raise ModelReplyError(f"{path}: status {answer.status_code}; {hint}", raw=answer.text[:500])
 
 
 def located(folder: Path) -> str:

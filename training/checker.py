@@ -22,7 +22,8 @@ import orjson
 from mia_skill.core.errors import InputError
 from mia_skill.core.require import require
 from retrieval.world import build_world
-from training.edits import Pair, edit_pairs, world_pairs
+from training.edits import Pair, edit_pairs
+from training.edits_world import wording_pairs, world_pairs
 
 __all__ = ["Recipe", "export", "fit", "made_pairs", "score"]
 
@@ -32,13 +33,15 @@ class Recipe:
     """How a checker is trained."""
 
     epochs: int = 2
-    batch: int = 64
-    lr: float = 5e-5
+    batch: int = 128
+    lr: float = 1e-4
     warmup: float = 0.1
     length: int = 320
     """Tokens of claim and evidence together; the evidence is cut."""
     seed: int = 0
     device: str = "cpu"
+    layers: int = 0
+    """Keep so many layers of the encoder, evenly spread; 0 for all."""
 
 
 def made_pairs(corpus: Iterable[Path], seed: int, worlds: int = 4, size: int = 300) -> list[Pair]:
@@ -56,6 +59,7 @@ def made_pairs(corpus: Iterable[Path], seed: int, worlds: int = 4, size: int = 3
     for number in range(worlds):
         made = build_world(1000 + seed * worlds + number, size)
         pairs += world_pairs(made, chance)
+        pairs += wording_pairs(made.seed, size, chance)
         pairs += edit_pairs(((f"world-{made.seed}-{page.id}", page.text) for page in made.pages), chance)
     return pairs
 
@@ -63,7 +67,7 @@ def made_pairs(corpus: Iterable[Path], seed: int, worlds: int = 4, size: int = 3
 def record(line: bytes, path: Path, number: int) -> tuple[str, str]:
     try:
         row = orjson.loads(line)
-        return str(row["id"]), str(row["text"])
+        return str(row["id"]), f"{row['title']}\n{row['text']}" if row.get("title") else str(row["text"])
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{path} line {number}: expected an object with id and text") from error
 
@@ -84,11 +88,18 @@ def fit(weights: Path, pairs: Sequence[Pair], recipe: Recipe) -> tuple[Any, Any]
     transformers = require("transformers", extra="checker")
     torch.manual_seed(recipe.seed)
     tokenizer = transformers.AutoTokenizer.from_pretrained(weights)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(weights, num_labels=1)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(weights, num_labels=1, dtype=torch.float32)
+    if recipe.layers:
+        stack = model.base_model.encoder.layer
+        kept = [stack[round(n * (len(stack) - 1) / max(1, recipe.layers - 1))] for n in range(recipe.layers)]
+        model.base_model.encoder.layer = torch.nn.ModuleList(kept)
+        model.config.num_hidden_layers = recipe.layers
+    model.base_model.embeddings.word_embeddings.weight.requires_grad_(False)  # rare words keep what they mean
     model.to(recipe.device).train()
     loss_of = torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor((len(pairs) - supported) / supported))
     loss_of.to(recipe.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=0.01)
+    free = [one for one in model.parameters() if one.requires_grad]
+    optimizer = torch.optim.AdamW(free, lr=recipe.lr, weight_decay=0.01)
     steps = recipe.epochs * -(-len(pairs) // recipe.batch)
     warm = max(1, round(recipe.warmup * steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -103,7 +114,7 @@ def fit(weights: Path, pairs: Sequence[Pair], recipe: Recipe) -> tuple[Any, Any]
             truth = torch.tensor([float(pair.supported) for pair in batch], device=recipe.device)
             loss = loss_of(logits.float(), truth)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(free, 1.0)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad(set_to_none=True)
@@ -140,7 +151,8 @@ def score(model: Any, tokenizer: Any, pairs: Sequence[Pair], recipe: Recipe) -> 
     with torch.inference_mode():
         for start in range(0, len(order), 256):
             places = order[start : start + 256]
-            logits = model(**encoded(tokenizer, [pairs[n] for n in places], recipe)).logits.reshape(-1)
+            with torch.autocast(recipe.device, dtype=torch.bfloat16, enabled=recipe.device.startswith("cuda")):
+                logits = model(**encoded(tokenizer, [pairs[n] for n in places], recipe)).logits.reshape(-1)
             for place, value in zip(places, torch.sigmoid(logits.float()).tolist(), strict=True):
                 found[place] = value
     return found

@@ -1,13 +1,23 @@
 """What an update learns from: rollouts of one question, in one group; and who updates (spec sections 3 and 4)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from pydantic import Field
 
 from mia_skill.core.types import Text, Value
 
-__all__ = ["Group", "NullUpdater", "Rollout", "UpdateStats", "Updater"]
+__all__ = ["Group", "NullUpdater", "Rollout", "Tokens", "UpdateStats", "Updater"]
+
+
+class Tokens(Value):
+    """One conversation token by token, as it was sampled: what is tokenised again can split differently."""
+
+    ids: tuple[int, ...]
+    mask: tuple[bool, ...]
+    """True exactly where the trained model wrote."""
+    logprobs: tuple[float, ...]
+    """Under the policy that wrote them; 0 elsewhere. Feedback may come late, and the ratio needs them then."""
 
 
 class Rollout(Value):
@@ -19,6 +29,8 @@ class Rollout(Value):
     """None: nobody could judge it. It moves no weight and counts in no mean."""
     version: int = Field(default=0, ge=0)
     """Of the policy that wrote it."""
+    tokens: tuple[Tokens, ...] = ()
+    """Its conversations; empty for policies that know only texts."""
 
 
 class Group(Value):
@@ -78,7 +90,7 @@ class NullUpdater:
         return stats_of(groups, version=0)
 
 
-def stats_of(groups: Sequence[Group], *, version: int, **metrics: float) -> UpdateStats:
+def stats_of(groups: Sequence[Group], *, version: int, metrics: Mapping[str, float] | None = None) -> UpdateStats:
     """The counts of an update."""
     rollouts = [one for group in groups for one in group.rollouts]
     return UpdateStats(
@@ -86,5 +98,5 @@ def stats_of(groups: Sequence[Group], *, version: int, **metrics: float) -> Upda
         groups=sum(group.teaches for group in groups),
         samples=len(rollouts),
         masked=sum(one.reward is None for one in rollouts),
-        metrics=metrics,
+        metrics=dict(metrics or {}),
     )

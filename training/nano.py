@@ -1,7 +1,8 @@
 """The whole paper at small scale: `python -m training.nano --model FOLDER --out FOLDER`.
 
-Cold start -> Executor GRPO (stage 1) -> Planner GRPO (stage 2) -> evaluation on worlds that no stage has seen, without
-memory, with memory, and with the trained Planner. Everything is written to `log.jsonl` as it happens.
+Cold start -> Executor GRPO (stage 1) -> Planner GRPO (stage 2) -> tests on worlds that no stage has seen: without
+memory, with memory, and with the trained Planner. Everything is written to `log.jsonl` as it happens; a run that was
+killed goes on with `--resume`.
 """
 
 import argparse
@@ -9,28 +10,28 @@ import asyncio
 import math
 import random
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import orjson
+import torch
 
-from mia_skill.agents.manager import Manager
 from mia_skill.core.config import BudgetConfig
-from retrieval.bank import MemoryQuery
-from retrieval.embed import HashEmbedder
-from retrieval.sqlite_bank import SqliteBank
-from training.coldstart import expert_examples
+from mia_skill.core.errors import InputError
+from training.course import Course, forgetful, is_new
 from training.curve import write_curve
+from training.guards import Seen, Watch
 from training.policy import Renderer, TokenPolicy
 from training.rollout import Role, Rollout, Setting, roll_out
-from training.task import Task, WorldShelf, world_tasks
+from training.task import Task
 from training.tiny import Learner, grpo_step, load
 
 __all__ = ["Nano", "Options", "wilson"]
+
+LIMITS = BudgetConfig(steps=8, searches=8, tokens=1_000_000)
 
 
 @dataclass(frozen=True)
@@ -39,31 +40,39 @@ class Options:
 
     model: Path
     out: Path
+    course: Path | None = None
+    """File to keep tasks, memories and the expert's conversations in; made when it is missing."""
     device: str = "cpu"
     budget_s: float = 400.0
-    """Wall time of everything after loading; a share of it goes to each stage."""
+    """Wall time of the three stages together; `shares` says how much of it each gets. Tests come on top."""
+    shares: tuple[float, float, float] = (0.1, 0.45, 0.45)
+    """Of the budget: cold start, Executor, Planner."""
     world_size: int = 400
-    hops: tuple[int, ...] = (1, 2)
-    cold_steps: int = 24
+    worlds: int = 2
+    hops: tuple[int, ...] = (1, 2, 3)
+    cold_steps: int = 80
     cold_batch: int = 32
     cold_target: float = 0.35
     """The cold start stops at this share of right answers, so that there is something left to learn."""
-    cold_lr: float = 2e-5
-    lr: float = 1e-5
-    questions: int = 32
+    cold_lr: float = 5e-5
+    cold_near: float = 0.25
+    """Loss in nats a token from which on the cold start looks at what the policy gets right; before, it is nothing."""
+    lr: float = 2e-5
+    questions: int = 64
     rollouts: int = 8
-    updates: int = 2
+    updates: int = 4
     steps: int = 1000
     """At most, in each stage; time usually ends it first."""
-    test: int = 300
-    probe: int = 64
-    probe_every: int = 2
-    """Cold-start steps between looks: the form is learnt within a handful of steps, so look often."""
-    context: int = 2048
+    rise: float = 0.7
+    """Share of right answers at which the next number of hops joins."""
+    test: int = 1000
+    probe: int = 128
+    context: int = 1024
     seed: int = 0
     lora_rank: int = 0
-    shares: tuple[float, float, float] = (0.15, 0.3, 0.3)
-    """Of the budget: cold start, Executor, Planner. The rest is evaluation."""
+    keep_every: int = 0
+    """Steps between checkpoints within a stage; 0 keeps only finished stages."""
+    resume: bool = False
 
 
 def wilson(wins: int, runs: int, z: float = 1.96) -> tuple[float, float]:
@@ -81,171 +90,200 @@ class Nano:
     """One run."""
 
     options: Options
+    course: Course = field(init=False)
     learners: dict[str, Learner] = field(default_factory=dict)
-    shelves: dict[str, WorldShelf] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=lambda: {"done": {}, "stage": {}})
+    """What is finished, with its result, and how far each stage is."""
     began: float = field(default_factory=perf_counter)
 
     async def run(self) -> dict[str, Any]:
-        """Everything, in order; the result is also the log's last line."""
+        """Everything, in order; the result is also the log's last line.
+
+        Raises:
+            InputError: the folder holds another run, or the sizes do not fit each other.
+        """
         options = self.options
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "log.jsonl").unlink(missing_ok=True)
-        train, test = await self.prepare()
+        self.open_state()
         model, tokenizer = load(options.model, options.device)
+        renderer = Renderer(tokenizer)
+        renderer.check()
+        course = Course(renderer, options.world_size, options.hops, options.seed, options.worlds, options.test)
+        self.course = course
+        await course.prepare(options.course or options.out / "course.json")
+        fits = sum(any(hit.unit.category == task.shape for hit in task.recall.hits) for task in course.test)
+        new = sum(map(is_new, course.test))
+        self.log("data", train=len(course.train), test=len(course.test), memory_fits=fits, new_shapes=new)
         self.began = perf_counter()
-        cold = Learner(model, tokenizer, lr=options.cold_lr)
-        await self.cold_start(cold, train)
-        cold.save(options.out / "cold")
-        for role in ("executor", "planner"):
-            own, _ = load(options.out / "cold", options.device)
-            self.learners[role] = Learner(own, tokenizer, lr=options.lr, lora_rank=options.lora_rank)
-        self.learners["cold"] = cold
-        report: dict[str, Any] = {}
-        bare = [task.model_copy(update={"recall": type(task.recall)()}) for task in test]
-        report["executor_start"] = await self.measure("executor", test, executor="cold")
-        await self.train("executor", train, options.shares[1])
-        report["executor_trained"] = await self.measure("executor", test)
-        report["pipeline_no_memory"] = await self.measure("planner", bare, planner="cold")
-        report["pipeline_memory"] = await self.measure("planner", test, planner="cold")
-        await self.train("planner", train, options.shares[2])
-        report["pipeline_trained_planner"] = await self.measure("planner", test)
-        report["pipeline_trained_planner_no_memory"] = await self.measure("planner", bare)
-        for role in ("executor", "planner"):
-            self.learners[role].save(options.out / role)
-        self.log("report", seconds=perf_counter() - self.began, **report)
+        await self.once("cold", lambda: self.cold_start(model))
+        for name, stage in self.stages():
+            await self.once(name, stage)
+        report = {name: result for name, result in self.state["done"].items() if result}
+        self.log("report", seconds=self.clock(), **report)
         write_curve(options.out / "log.jsonl", options.out / "curve.html")
         return report
 
-    # -- data ---------------------------------------------------------------------------------------------------
+    def stages(self) -> list[tuple[str, Callable[[], Awaitable[dict[str, Any]]]]]:
+        """What comes after the cold start. The Planner's learner is the cold one until it is trained."""
+        test = self.course.test
+        bare = [forgetful(task) for task in test]
+        return [
+            ("executor_start", lambda: self.measure("executor", test)),
+            ("executor", lambda: self.train("executor", self.options.shares[1])),
+            ("executor_trained", lambda: self.measure("executor", test)),
+            ("planner_start_no_memory", lambda: self.measure("planner", bare)),
+            ("planner_start_memory", lambda: self.measure("planner", test)),
+            ("planner", lambda: self.train("planner", self.options.shares[2])),
+            ("planner_trained_no_memory", lambda: self.measure("planner", bare)),
+            ("planner_trained_memory", lambda: self.measure("planner", test)),
+        ]
 
-    async def prepare(self) -> tuple[list[Task], list[Task]]:
-        """Three kinds of worlds that share nothing: one fills the memory, some train, others test."""
-        options, seed = self.options, 1000 * self.options.seed
-        train = self.world(seed + 1) + self.world(seed + 2)
-        test = self.world(seed + 11) + self.world(seed + 12)
-        random.Random(options.seed).shuffle(train)
-        random.Random(options.seed).shuffle(test)
-        with tempfile.TemporaryDirectory() as folder:
-            bank = SqliteBank.open(Path(folder) / "bank.sqlite3", HashEmbedder(256))
-            manager = Manager(bank)
-            await self.fill(manager, seed + 3)
-            train = [await recalled(manager, task) for task in train]
-            test = [await recalled(manager, task) for task in test[: options.test]]
-            bank.close()
-        found = sum(any(hit.unit.category == task.shape for hit in task.recall.hits) for task in test)
-        self.log("data", train=len(train), test=len(test), memory_fits=found)
-        return train, test
+    # -- going on after a kill ----------------------------------------------------------------------------------
 
-    def world(self, seed: int) -> list[Task]:
-        tasks, _, world = world_tasks(seed, self.options.world_size, hops=self.options.hops)
-        self.shelves[tasks[0].corpus] = WorldShelf(world)
-        return list(tasks)
+    def open_state(self) -> None:
+        file, log = self.options.out / "state.json", self.options.out / "log.jsonl"
+        if self.options.resume and file.exists():
+            self.state = orjson.loads(file.read_bytes())
+        elif self.options.resume or file.exists():
+            told = "holds no run to resume" if self.options.resume else "holds a run: resume it, or name another folder"
+            raise InputError(f"{self.options.out} {told}")
+        else:
+            log.unlink(missing_ok=True)
 
-    async def fill(self, manager: Manager, seed: int) -> None:
-        """The memory: expert runs in a world of its own, compressed as every run is."""
-        from transformers import AutoTokenizer
+    def keep_state(self) -> None:
+        file = self.options.out / "state.json"
+        partial = file.with_suffix(".partial")
+        partial.write_bytes(orjson.dumps(self.state))
+        partial.replace(file)
 
-        packed = sorted(self.options.model.glob("*.gguf"))
-        gguf = {"gguf_file": packed[0].name} if packed else {}
-        renderer = Renderer(AutoTokenizer.from_pretrained(self.options.model, **gguf))
-        renderer.check()
-        tasks, questions, world = world_tasks(seed, self.options.world_size, hops=self.options.hops)
-        shelf = WorldShelf(world)
-        for example in await expert_examples(tasks, questions, shelf, renderer, failures=0.0):
-            await manager.consolidate([example.episode.run])
+    async def once(self, name: str, stage: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        """Run a stage that is not done yet."""
+        if name not in self.state["done"]:
+            self.state["done"][name] = await stage()
+            self.keep_state()
+
+    def learner(self, role: str) -> Learner:
+        """Of a role: its cold start, or as far as it was trained."""
+        if role not in self.learners:
+            options = self.options
+            model, tokenizer = load(options.out / "cold", options.device)
+            self.learners[role] = self.made(model, tokenizer, options.lr, options.lora_rank)
+            if role in self.state["stage"]:
+                self.learners[role].restore(options.out / f"{role}.pt")
+        return self.learners[role]
+
+    def made(self, model: Any, tokenizer: Any, lr: float, lora_rank: int = 0) -> Learner:
+        torch.manual_seed(self.options.seed)
+        return Learner(model, tokenizer, lr=lr, lora_rank=lora_rank, context=self.options.context + 128)
 
     # -- cold start ---------------------------------------------------------------------------------------------
 
-    async def cold_start(self, learner: Learner, train: Sequence[Task]) -> None:
+    async def cold_start(self, model: Any) -> dict[str, Any]:
         """Imitate the expert until the whole pipeline gets something right."""
         options, until = self.options, self.clock() + self.options.shares[0] * self.options.budget_s
-        talks = []
-        for seed in (1, 2):
-            tasks, questions, world = world_tasks(1000 * options.seed + seed, options.world_size, hops=options.hops)
-            memories = {task.name: task.recall for task in train}
-            rng = random.Random(seed)
-            shown = [
-                one.model_copy(update={"recall": memories[one.name]}) if rng.random() < 0.5 else one for one in tasks
-            ]
-            made = await expert_examples(shown, questions, WorldShelf(world), learner.renderer, seed=seed)
-            talks += [talk for one in made for talk in (*one.planner, *one.executor)]
-        rng = random.Random(options.seed)
+        learner = self.made(model, self.course.renderer.tokenizer, options.cold_lr)
+        rng, best = random.Random(options.seed), -1.0
+        talks, probed = self.course.talks, self.course.train[-options.probe :]
         for step in range(options.cold_steps):
             stats = learner.imitate(rng.sample(talks, min(options.cold_batch, len(talks))))
-            line: dict[str, Any] = {"step": step, **asdict(stats)}
-            if step % options.probe_every == options.probe_every - 1 or step == options.cold_steps - 1:
-                probe = await self.play_all("planner", train[: options.probe], learner, learner)
+            line: dict[str, Any] = {"step": step, "loss": stats.drift, "entropy": stats.entropy, "s": stats.seconds}
+            last = step == options.cold_steps - 1 or self.clock() > until
+            if stats.drift < options.cold_near or last:
+                probe = await self.play_all("planner", probed, learner, learner)
                 line["right"] = share(probe)
                 line["plans"] = sum(one.episode is not None for one in probe) / len(probe)
+                if line["right"] > best:  # a later step can be worse: what is kept is the best that was seen
+                    best = line["right"]
+                    learner.save(options.out / "cold")
             self.log("cold", **line)
-            if line.get("right", 0.0) >= options.cold_target or self.clock() > until:
+            if last or best >= options.cold_target:
                 break
+        return {}
 
     # -- stages -------------------------------------------------------------------------------------------------
 
-    async def train(self, role: Role, tasks: Sequence[Task], part: float) -> None:
+    async def train(self, role: Role, part: float) -> dict[str, Any]:
         """GRPO of one role, the other frozen, until its part of the time is spent."""
-        options, until = self.options, self.clock() + part * self.options.budget_s
-        learner, rng = self.learners[role], random.Random(f"{role} {options.seed}")
-        for step in range(options.steps):
-            chosen = rng.sample(list(tasks), min(options.questions, len(tasks)))
+        options, learner = self.options, self.learner(role)
+        at = self.state["stage"].setdefault(role, {"step": 0, "hops": min(2, max(options.hops)), "spent_s": 0.0})
+        before, began, watch = at["spent_s"], self.clock(), Watch()
+        while at["step"] < options.steps and at["spent_s"] < part * options.budget_s:
+            rng = random.Random(f"{role} {options.seed} {at['step']}")
+            torch.manual_seed(rng.getrandbits(32))
+            tasks = [task for task in self.course.train if task.hops <= at["hops"]]
+            chosen = rng.sample(tasks, min(options.questions, len(tasks)))
             groups, stats, played = await grpo_step(
                 learner, chosen, self.player(role), rollouts=options.rollouts, updates=options.updates, rng=rng
             )
-            made = [one for group in groups for one in group]
-            kept = [one for one in made if one.reward is not None]
-            written = sum(talk.written for one in made for talk in one.conversations)
-            self.log(
-                role,
-                step=step,
-                reward=sum(one.reward or 0.0 for one in kept) / max(1, len(kept)),
-                right=share(made),
-                lost=len(made) - len(kept),
-                flat=sum(len({one.reward for one in group}) == 1 for group in groups),
-                tokens_per_rollout=written / len(made),
-                play_s=played,
-                update_s=sum(one.seconds for one in stats),
-                **{name: sum(getattr(one, name) for one in stats) / len(stats) for name in MEANS},
-            )
-            stop = alarm(stats, kept, written / len(made))
+            line = self.told(groups, stats)
+            sampler = learner.sampler
+            speed = {"sampled": sampler.tokens, "sample_s": sampler.seconds, "sample_steps": sampler.steps}
+            self.log(role, step=at["step"], hops=at["hops"], play_s=played, **speed, **line)
+            right_now = line["right"] >= options.rise
+            at["hops"] = min(at["hops"] + right_now, max(options.hops))
+            at["step"] += 1
+            at["spent_s"] = before + self.clock() - began
+            stop = watch.alarm(seen(line))
             if stop:
-                self.log("stopped", role=role, step=step, why=stop)
+                self.log("stopped", role=role, step=at["step"], why=stop)
                 break
-            if self.clock() > until:
-                break
+            if options.keep_every and at["step"] % options.keep_every == 0:
+                learner.checkpoint(options.out / f"{role}.pt")
+                self.keep_state()
+        learner.save(options.out / role)
+        learner.checkpoint(options.out / f"{role}.pt")
+        return {}
 
-    def player(self, role: Role, *, planner: str = "planner", executor: str = "executor", warm: float = 1.0) -> Any:
-        policy = self.learners[planner if role == "planner" else executor]
-        other = self.learners[executor]
+    def told(self, groups: Sequence[Sequence[Rollout]], stats: Sequence[Any]) -> dict[str, Any]:
+        """What one step did, in numbers."""
+        made = [one for group in groups for one in group]
+        kept = [one for one in made if one.reward is not None]
+        updates = [one for one in stats if one.rows]
+        return {
+            "reward": sum(one.reward or 0.0 for one in kept) / max(1, len(kept)),
+            "right": share(made),
+            "samples": len(kept),
+            "lost": len(made) - len(kept),
+            "groups": len(groups),
+            "flat": sum(len({one.reward for one in group}) == 1 for group in groups),
+            "replanned": sum(bool(one.episode and one.episode.replan and one.episode.replan.plan) for one in made),
+            "written": sum(talk.written for one in made for talk in one.conversations) / len(made),
+            "update_s": sum(one.seconds for one in stats),
+            **{name: sum(getattr(one, name) for one in updates) / max(1, len(updates)) for name in MEANS},
+        }
+
+    def player(self, role: Role, warm: float = 1.0) -> Callable[[Task], Awaitable[Rollout]]:
+        own, other = self.learner(role), self.learner("executor")
 
         async def play(task: Task) -> Rollout:
-            return await self.play(role, task, policy, other, warm)
+            return await self.play(role, task, own, other, warm)
 
         return play
 
     async def play(self, role: Role, task: Task, own: Learner, other: Learner, warm: float) -> Rollout:
+        """One rollout. Stage 1 runs without a replan: the plan is given and right."""
         context = self.options.context
         policy = TokenPolicy(own.sampler, own.renderer, temperature=warm, context=context)
         frozen = TokenPolicy(other.sampler, other.renderer, temperature=0.0, context=context)
-        # Stage 1 runs without a replan: the plan is given and right.
-        setting = Setting(role, self.shelves[task.corpus], policy, frozen if role == "planner" else None, limits=LIMITS)
-        return await roll_out(task, setting)
+        shelf = self.course.shelves[task.corpus]
+        return await roll_out(task, Setting(role, shelf, policy, frozen if role == "planner" else None, limits=LIMITS))
 
     async def play_all(self, role: Role, tasks: Sequence[Task], own: Learner, other: Learner) -> list[Rollout]:
         return list(await asyncio.gather(*(self.play(role, task, own, other, 0.0) for task in tasks)))
 
-    async def measure(
-        self, role: Role, tasks: Sequence[Task], *, planner: str = "planner", executor: str = "executor"
-    ) -> dict[str, Any]:
+    async def measure(self, role: Role, tasks: Sequence[Task]) -> dict[str, Any]:
         """Share of right answers at temperature 0, with its interval. A lost run is not right."""
-        began = perf_counter()
-        own, other = self.learners[planner if role == "planner" else executor], self.learners[executor]
-        made = await self.play_all(role, tasks, own, other)
+        began, player = self.clock(), self.player(role, warm=0.0)
+        made = list(await asyncio.gather(*(player(task) for task in tasks)))
         wins = sum(bool(one.right) for one in made)
         low, high = wilson(wins, len(made))
-        got = {"right": wins / len(made), "low": low, "high": high, "runs": len(made)}
-        by_hops = {f"hops{hops}": share([one for one in made if one.task.hops == hops]) for hops in self.options.hops}
-        self.log("test", role=role, planner=planner, executor=executor, s=perf_counter() - began, **got, **by_hops)
+        got: dict[str, Any] = {"right": wins / len(made), "low": low, "high": high, "runs": len(made)}
+        for hops in self.options.hops:
+            got[f"hops{hops}"] = share([one for one in made if one.task.hops == hops])
+        got["new_shapes"] = share([one for one in made if is_new(one.task)])
+        got["no_plan"] = sum(one.episode is None for one in made)
+        wins_of = "".join(str(int(bool(one.right))) for one in made)
+        self.log("test", role=role, seconds=self.clock() - began, **got, wins=wins_of)
         return got
 
     def clock(self) -> float:
@@ -259,32 +297,18 @@ class Nano:
         sys.stdout.flush()
 
 
-MEANS = ("entropy", "drift", "clipped", "grad_norm")
-LIMITS = BudgetConfig(steps=5, searches=5, tokens=1_000_000)
-LONGEST = 600
-"""Written tokens a rollout; a policy that writes more has begun to ramble."""
+MEANS = ("entropy", "drift", "clipped", "grad_norm", "rows", "tokens")
 
 
-def alarm(stats: Sequence[Any], kept: Sequence[Rollout], length: float) -> str:
-    """Why training must stop; empty when all is well."""
-    if not kept:
-        return "every rollout was lost: see the reasons in the log, nothing can be learnt"
-    if any(one.grad_norm != one.grad_norm for one in stats):
-        return "the gradient is not a number: lower the learning rate"
-    if stats and all(one.rows for one in stats) and max(one.entropy for one in stats) > 4.0:
-        return "the entropy rose above 4 nats: the policy writes noise; lower the learning rate"
-    if length > LONGEST:
-        return f"rollouts are {length:.0f} tokens long: the policy rambles"
-    return ""
+def seen(line: dict[str, Any]) -> Seen:
+    return Seen(
+        samples=line["samples"], groups=line["groups"], flat=line["flat"], reward=line["reward"],
+        entropy=line["entropy"], grad_norm=line["grad_norm"], length=line["written"],
+    )  # fmt: skip
 
 
 def share(made: Sequence[Rollout]) -> float:
     return sum(bool(one.right) for one in made) / max(1, len(made))
-
-
-async def recalled(manager: Manager, task: Task) -> Task:
-    found = await manager.recall(MemoryQuery(text=task.question.text, k_failure=0))
-    return task.model_copy(update={"recall": found})
 
 
 def options_of(arguments: Sequence[str]) -> Options:
@@ -292,10 +316,13 @@ def options_of(arguments: Sequence[str]) -> Options:
     base = Options(model=Path(), out=Path())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in asdict(base).items():
-        many = isinstance(value, tuple)
-        kind = type(value[0]) if many else (Path if isinstance(value, Path) else type(value))
         flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, type=kind, default=value, nargs="+" if many else None, required=kind is Path)
+        if isinstance(value, bool):
+            parser.add_argument(flag, action="store_true")
+            continue
+        many = isinstance(value, tuple)
+        kind = type(value[0]) if many else Path if value is None or value == Path() else type(value)
+        parser.add_argument(flag, type=kind, default=value, nargs="+" if many else None, required=value == Path())
     given = vars(parser.parse_args(arguments))
     chosen: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in given.items()}
     return replace(base, **chosen)

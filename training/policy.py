@@ -5,6 +5,7 @@ the loss falls on tokens that nobody chose (facts of the peers: "token in, token
 serving"). The episode sees text; the policy keeps the ids beside it.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -16,8 +17,18 @@ from mia_skill.core.types import Usage, clean_text
 __all__ = ["ContextFull", "Conversation", "Renderer", "Sampled", "Sampler", "TemplateError", "TokenPolicy", "Tokenizer"]
 
 Finish = Literal["stop", "length", "aborted"]
+ENCODED = 4096
+"""Texts whose ids are kept."""
 LEAST_REPLY = 8
 """Tokens: with less room than this a conversation is over."""
+
+
+TRIED = (
+    Message(role="user", content="one"),
+    Message(role="assistant", content=" a <answer>b</answer>\n"),
+    Message(role="user", content="two"),
+)
+"""What a template is tried with: white space at the edges is what templates like to trim."""
 
 
 class TemplateError(InputError):
@@ -68,6 +79,8 @@ class Renderer:
     """Messages to tokens, in the one way that serving uses too: the model's own chat template."""
 
     tokenizer: Tokenizer
+    known: OrderedDict[str, tuple[int, ...]] = field(default_factory=OrderedDict, repr=False, compare=False)
+    """Ids of texts encoded lately: the rollouts of a question begin alike, and tokenising is what prompts cost."""
 
     def text(self, messages: Sequence[Message]) -> str:
         """The prompt after which the assistant speaks."""
@@ -75,7 +88,12 @@ class Renderer:
         return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
     def encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        ids = self.known.get(text)
+        if ids is None:
+            ids = self.known[text] = tuple(self.tokenizer.encode(text, add_special_tokens=False))
+            if len(self.known) > ENCODED:
+                self.known.popitem(last=False)
+        return list(ids)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The words of a reply; the special token that ended it is none."""
@@ -98,6 +116,26 @@ class Renderer:
         rest = full[len(said) :]
         return rest.removeprefix(self.tokenizer.eos_token) if ended else rest
 
+    def begin(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens of a new conversation, up to the first reply."""
+        return self.encode(self.text(messages))
+
+    def go_on(self, talk: "Conversation", messages: Sequence[Message]) -> list[int]:
+        """The tokens that follow the last reply of `talk`, up to the next one.
+
+        Raises:
+            TemplateError: the template rewrites what was said before.
+        """
+        return self.encode(self.between(talk.messages, talk.last, messages, ended=talk.ended))
+
+    def appends(self) -> bool:
+        """Does the template keep earlier turns as they are?"""
+        try:
+            self.between(TRIED[:1], TRIED[1].content, TRIED, ended=False)
+        except TemplateError:
+            return False
+        return True
+
     def check(self) -> None:
         """Try the template once, before a run.
 
@@ -106,15 +144,13 @@ class Renderer:
         """
         if self.tokenizer.eos_token_id is None:
             raise TemplateError("the tokenizer has no end token: set eos_token to what closes a turn of the template")
-        ask = [Message(role="user", content="one")]
-        told = [*ask, Message(role="assistant", content=" a <answer>b</answer>\n"), Message(role="user", content="two")]
-        rest = self.between(ask, told[1].content, told, ended=False)
+        rest = self.between(TRIED[:1], TRIED[1].content, TRIED, ended=False)
         if not rest.startswith(self.tokenizer.eos_token):
             raise TemplateError(
                 f"the template closes a turn with {rest[:20]!r}, the tokenizer's end token is "
                 f"{self.tokenizer.eos_token!r}: one of them belongs to another model"
             )
-        sample = self.text(ask)
+        sample = self.text(TRIED[:1])
         if self.tokenizer.decode(self.encode(sample), skip_special_tokens=False) != sample:
             raise TemplateError("the tokenizer does not give back what it encodes: it belongs to another model")
 
@@ -196,8 +232,7 @@ class TokenPolicy:
             more = messages[known:]
             grown = tuple(messages[:known]) == talk.messages and len(more) >= 2 and more[0].role == "assistant"
             if grown and more[0].content.startswith(talk.last):
-                told = self.renderer.between(talk.messages, talk.last, messages, ended=talk.ended)
-                ids = self.renderer.encode(told)
+                ids = self.renderer.go_on(talk, messages)
                 talk.ids += ids
                 talk.mask += [False] * len(ids)
                 talk.logprobs += [0.0] * len(ids)
@@ -206,7 +241,7 @@ class TokenPolicy:
         return None
 
     def _begun(self, messages: Sequence[Message]) -> Conversation:
-        ids = self.renderer.encode(self.renderer.text(messages))
+        ids = self.renderer.begin(messages)
         talk = Conversation(tuple(messages), ids, [False] * len(ids), [0.0] * len(ids))
         self.conversations.append(talk)
         return talk

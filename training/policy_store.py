@@ -8,8 +8,8 @@ from typing import Protocol
 
 import orjson
 
-from mia_skill.core.errors import InputError
-from training.groups import Group
+from mia_skill.core.errors import BankUnwritableError, InputError, boundary
+from training.groups import Group, Rollout
 
 __all__ = ["Learner", "Policy", "PolicyStore", "ScriptedLearner", "ScriptedPolicy"]
 
@@ -17,8 +17,16 @@ __all__ = ["Learner", "Policy", "PolicyStore", "ScriptedLearner", "ScriptedPolic
 class Policy(Protocol):
     """One version of the weights. It never changes: an update makes another one, so nobody sees half of it."""
 
-    async def sample(self, prompt: str, n: int) -> tuple[str, ...]:
-        """`n` replies."""
+    async def ready(self) -> None:
+        """Do now what the first request would have to wait for.
+
+        Raises:
+            MiaError: it cannot be served.
+        """
+        ...
+
+    async def sample(self, prompt: str, n: int) -> tuple[Rollout, ...]:
+        """`n` replies, with their tokens where the policy has any."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -34,7 +42,12 @@ class Learner(Protocol):
     def load(self, folder: Path) -> Policy: ...
 
     def update(self, policy: Policy, groups: Sequence[Group]) -> tuple[Policy, dict[str, float]]:
-        """A new policy and figures; the old one is left as it is. Runs in a thread beside serving."""
+        """A new policy and figures; the old one is left as it is, or returned when nothing could be learnt. Runs in a
+        thread beside serving.
+
+        Raises:
+            MiaError: it failed; there is no new policy.
+        """
         ...
 
 
@@ -49,13 +62,19 @@ class PolicyStore:
             shutil.rmtree(left)
 
     def keep(self, version: int, policy: Policy) -> None:
-        """Save one version; one that is there already (of an update that was never announced) is replaced."""
+        """Save one version; one that is there already (of an update that was never announced) is replaced.
+
+        Raises:
+            BankUnwritableError: it could not be written; nothing of it is there.
+        """
         place = self._folder / str(version)
         partial = place.with_suffix(".partial")
-        partial.mkdir()
-        policy.save(partial)
-        shutil.rmtree(place, ignore_errors=True)
-        os.replace(partial, place)
+        with boundary(BankUnwritableError, f"keeping version {version} of the policy", OSError):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            policy.save(partial)
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(partial, place)
 
     def load(self, version: int) -> Policy:
         """A kept version; 0 is the start.
@@ -77,10 +96,13 @@ class ScriptedPolicy:
     def __init__(self, weights: dict[str, float]) -> None:
         self.weights = weights
 
-    async def sample(self, prompt: str, n: int) -> tuple[str, ...]:
+    async def ready(self) -> None:
+        """It always is."""
+
+    async def sample(self, prompt: str, n: int) -> tuple[Rollout, ...]:
         """The texts in the order of their weights, over again when there are fewer than `n`."""
         ranked = sorted(self.weights, key=lambda text: -self.weights[text])
-        return tuple(ranked[index % len(ranked)] for index in range(n))
+        return tuple(Rollout(text=ranked[index % len(ranked)]) for index in range(n))
 
     def save(self, folder: Path) -> None:
         """One JSON file."""

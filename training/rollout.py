@@ -21,6 +21,8 @@ from trust.process import Signal
 __all__ = ["GivenPlan", "Preset", "Role", "Rollout", "Setting", "roll_out", "run_task"]
 
 Role = Literal["executor", "planner"]
+NO_PLAN = PlannerOutcome(first=Outcome.INCORRECT, final=Outcome.INCORRECT, replanned=False, format_ok=False)
+"""A trained Planner wrote no plan: eq. 4 gives 0."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class Rollout:
     episode: Episode | None = None
     lost: str = ""
     """Why there is no sample, or no episode."""
+    outcome: ExecutorOutcome | PlannerOutcome | None = None
+    """What the reward was computed from; None without a sample."""
 
 
 def right(label: Label) -> bool:
@@ -136,7 +140,8 @@ async def roll_out(task: Task, setting: Setting) -> Rollout:
 
 def lost(task: Task, policy: TokenPolicy, why: str, reward: float | None = None) -> Rollout:
     wrong = None if reward is None else False
-    return Rollout(task, tuple(policy.conversations), reward, wrong, wrong, lost=why)
+    outcome = None if reward is None else NO_PLAN
+    return Rollout(task, tuple(policy.conversations), reward, wrong, wrong, lost=why, outcome=outcome)
 
 
 def executor_rollout(task: Task, episode: Episode, policy: TokenPolicy) -> Rollout:
@@ -148,7 +153,8 @@ def executor_rollout(task: Task, episode: Episode, policy: TokenPolicy) -> Rollo
         format_ok=episode.trajectory.stop is StopReason.ANSWERED
         and all(well_formed(reply) for talk in policy.conversations for reply in talk.replies),
     )
-    return Rollout(task, tuple(policy.conversations), executor_reward(outcome), is_right, is_right, episode)
+    talks = tuple(policy.conversations)
+    return Rollout(task, talks, executor_reward(outcome), is_right, is_right, episode, outcome=outcome)
 
 
 async def planner_rollout(task: Task, episode: Episode, policy: TokenPolicy, judge: Judging) -> Rollout:
@@ -165,7 +171,8 @@ async def planner_rollout(task: Task, episode: Episode, policy: TokenPolicy, jud
         replanned=replanned,
         format_ok=not any(talk.cut for talk in policy.conversations),
     )
-    return Rollout(task, tuple(policy.conversations), planner_reward(outcome), is_right, first, episode)
+    talks = tuple(policy.conversations)
+    return Rollout(task, talks, planner_reward(outcome), is_right, first, episode, outcome=outcome)
 
 
 def verdict_of(episode: Episode) -> bool:

@@ -21,12 +21,15 @@ from mia_skill.core.types import Text, Value
 from training.groups import Group, Rollout
 from training.journal import Journal
 from training.policy_store import Learner, Policy, PolicyStore
+from training.watch import RewardWatch
 
-__all__ = ["Sampled", "StreamTrainer"]
+__all__ = ["Canary", "Sampled", "StreamTrainer"]
 
 FeedbackResult = Literal["accepted", "duplicate", "late"]
 Canary = Callable[[Policy], Awaitable[float]]
-"""A score of a policy on tasks that are known; a version that scores lower is never served."""
+"""A score of a policy on tasks that are known; a version that scores below the best so far is never served."""
+MOST_FAILURES = 3
+"""After as many failed updates with the same groups these are set aside, or they would block the stream for ever."""
 
 
 class Sampled(Value):
@@ -52,17 +55,23 @@ class StreamTrainer:
         most_waiting: int = 1024,
         canary: Canary | None = None,
         tolerance: float = 0.1,
+        watch: RewardWatch | None = None,
         name: str = "policy",
     ) -> None:
         self.groups_per_update, self.width, self.most_waiting, self.name = groups_per_update, width, most_waiting, name
         self._learner, self._canary, self._tolerance = learner, canary, tolerance
+        self._watch = watch or RewardWatch()
         self._store = PolicyStore(folder, learner)
         self._secret = secret_of(folder / "secret")
         self._journal = Journal(folder / "journal.log")
         self.groups: dict[str, Group] = {}
         self.consumed: set[str] = set()
-        self.version = self.latest = self.updates = self.refused = 0
-        self.failure = ""
+        self.abandoned: set[int] = set()
+        """Versions that were gone back from: what they wrote teaches nobody."""
+        self.scores: dict[int, float] = {}
+        """Of versions, by the canary."""
+        self.version = self.latest = self.updates = self.refused = self.rollbacks = self.set_aside = 0
+        self.failure, self._failed = "", 0
         self.metrics: dict[str, float] = {}
         for record in self._journal.records():
             self._apply(record)
@@ -75,15 +84,37 @@ class StreamTrainer:
             case {"kind": "sample", "group": group}:
                 made = Group.model_validate(group)
                 self.groups[made.key] = made
+                if made.rollouts[0].version in self.abandoned:
+                    self.consumed.add(made.key)
             case {"kind": "reward", "id": str(key), "rewards": list(rewards)}:
                 group = self.groups[key]
                 told = [one.model_copy(update={"reward": r}) for one, r in zip(group.rollouts, rewards, strict=True)]
                 self.groups[key] = group.model_copy(update={"rollouts": tuple(told)})
+                known = [float(one) for one in rewards if one is not None]
+                if known and key not in self.consumed:
+                    self._watch.saw(group.rollouts[0].version, sum(known) / len(known))
             case {"kind": "version", "version": int(version), "groups": list(keys)}:
                 self.version = version
                 self.latest = max(self.latest, version)
                 self.consumed.update(keys)
                 self.updates += bool(keys)
+            case {"kind": "aside", "groups": list(keys)}:
+                self.consumed.update(keys)
+                self.set_aside += len(keys)
+            case {"kind": "rollback", "version": int(version)}:
+                self._go_back(version)
+            case {"kind": "score", "version": int(version), "score": float(score)}:
+                self.scores[version] = score
+
+    def _go_back(self, version: int) -> None:
+        """Samples of the versions left behind are of another policy than the one served from now on."""
+        self.abandoned |= set(range(version + 1, self.latest + 1))
+        self.abandoned.discard(version)
+        gone = [key for key, group in self.groups.items() if group.rollouts[0].version in self.abandoned]
+        self.consumed.update(gone)
+        self.version = version
+        self.rollbacks += 1
+        self._watch.clear()
 
     def _write(self, **record: object) -> None:
         self._journal.append(record)
@@ -100,8 +131,8 @@ class StreamTrainer:
             if self.waiting >= self.most_waiting:
                 raise Refusal(429, f"{self.waiting} samples wait for feedback or for an update", 2)
             policy, version = self.policy, self.version
-            texts = await policy.sample(prompt, n or self.width)
-            rollouts = tuple(Rollout(text=text, version=version) for text in texts)
+            written = await policy.sample(prompt, n or self.width)
+            rollouts = tuple(one.model_copy(update={"version": version, "reward": None}) for one in written)
             made = Group(key=id_, prompt=prompt, rollouts=rollouts)
             if id_ not in self.groups:  # the same sample may have come twice at once
                 self._write(kind="sample", group=made.model_dump(mode="json"))
@@ -157,33 +188,84 @@ class StreamTrainer:
         """One update, if enough groups are there (`partial`: any). Serving goes on; the swap is one assignment.
 
         Raises:
-            MiaError: it failed; the policy and the groups are what they were.
+            MiaError: it failed; the policy and the groups are what they were. The third time in a row the groups are
+                set aside.
         """
         async with self._updating:
             groups = self.ready[: self.groups_per_update]
             if not groups or (len(groups) < self.groups_per_update and not partial):
                 return False
-            old, keys = self.policy, [group.key for group in groups]
-            made, self.metrics = await anyio.to_thread.run_sync(self._learner.update, old, groups)
-            if self._canary is not None and await self._canary(made) < await self._canary(old) - self._tolerance:
+            keys = [group.key for group in groups]
+            try:
+                made, score = await self._learnt(groups)
+            except MiaError:
+                self._failed += 1
+                if self._failed >= MOST_FAILURES:
+                    self._write(kind="aside", groups=keys)
+                    self._failed = 0
+                raise
+            self._failed = 0
+            if made is None:
                 self.refused += 1
                 self._write(kind="version", version=self.version, groups=keys)
                 return False
-            version = self.latest + 1
-            await anyio.to_thread.run_sync(self._store.keep, version, made)
-            self._write(kind="version", version=version, groups=keys)
+            if made is self.policy:  # nothing to learn: the groups are done, the version stays
+                self._write(kind="version", version=self.version, groups=keys)
+                return True
+            if score is not None:
+                self._write(kind="score", version=self.latest + 1, score=score)
+            self._write(kind="version", version=self.latest + 1, groups=keys)
             self.policy = made
             return True
+
+    async def _learnt(self, groups: Sequence[Group]) -> tuple[Policy | None, float | None]:
+        """The next policy, kept on disk and ready to serve, with its score; None when the canary refuses it."""
+        old = self.policy
+        made, self.metrics = await anyio.to_thread.run_sync(self._learner.update, old, groups)
+        if made is old:
+            return old, None
+        await anyio.to_thread.run_sync(self._store.keep, self.latest + 1, made)
+        await made.ready()
+        if self._canary is None:
+            return made, None
+        if self.version not in self.scores:
+            self._write(kind="score", version=self.version, score=float(await self._canary(old)))
+        score = float(await self._canary(made))
+        return (made if score >= self._floor else None), score
+
+    @property
+    def _floor(self) -> float:
+        """Below the best score so far, not the last one: many small losses are a large one."""
+        return max(self.scores.values()) - self._tolerance
+
+    async def guard(self, *, canary: bool = True) -> int | None:
+        """Go back by itself when the rewards or the canary's score of the served policy fell. Answers where to.
+
+        Raises:
+            MiaError: the canary, or loading the earlier version, failed.
+        """
+        refuge = self._watch.refuge
+        if refuge is None and canary and self._canary is not None and self.scores:
+            score = float(await self._canary(self.policy))
+            best = max(self.scores, key=lambda version: (self.scores[version], version))
+            refuge = best if score < self._floor else None
+        if refuge is None or refuge == self.version:
+            return None
+        await self.rollback(refuge)
+        return refuge
 
     async def rollback(self, version: int) -> None:
         """Serve an earlier version from the next request on.
 
         Raises:
-            InputError: it is not kept.
+            InputError: it is not kept, or was never served.
         """
         async with self._updating:
+            if version > self.latest:
+                raise InputError(f"version {version} was never served: the latest is {self.latest}")
             policy = await anyio.to_thread.run_sync(self._store.load, version)
-            self._write(kind="version", version=version, groups=[])
+            await policy.ready()
+            self._write(kind="rollback", version=version)
             self.policy = policy
 
     @asynccontextmanager
@@ -206,6 +288,7 @@ class StreamTrainer:
             try:
                 while await self.update():
                     self.failure = ""
+                await self.guard(canary=False)
             except MiaError as error:
                 self.failure = str(error)  # told by /health; tried again with the next feedback
             self._wake = anyio.Event()

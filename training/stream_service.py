@@ -6,15 +6,17 @@ from runpy import run_path
 from typing import Annotated, Any
 
 import httpx
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from mia_skill.core.asgi import Refusal
-from mia_skill.core.errors import InputError
+from mia_skill.core.errors import InputError, JudgeError
 from mia_skill.core.json_service import JsonService, Route
 from mia_skill.core.types import Text
-from training.stream import StreamTrainer
+from training.policy_store import Policy
+from training.stream import Canary, StreamTrainer
 
-__all__ = ["Reward", "file_reward", "same_text", "stream_service", "url_reward"]
+__all__ = ["Reward", "canary_of", "file_reward", "reward_service", "same_text", "stream_service", "url_reward"]
 
 Reward = Callable[[str, str, str], Awaitable[float | None]]
 """(question, reply, gold) to a reward; None masks the sample."""
@@ -118,12 +120,74 @@ def url_reward(url: str) -> Reward:
     return reward
 
 
-class Desk:
-    """Answers the routes. Gold answers and pictures are bounded and held in memory: clients register them again."""
+def canary_of(path: Path, reward: Reward) -> Canary:
+    """The mean reward of a policy's first reply to the questions of a file (JSON lines of question, ground_truth).
+
+    Raises:
+        InputError: the file holds no such lines.
+    """
+    try:
+        rows = [orjson.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+        tasks = [(str(row["question"]), str(row["ground_truth"])) for row in rows]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as cause:
+        raise InputError(f"{path.name}: each line needs question and ground_truth ({cause!r})") from None
+    if not tasks:
+        raise InputError(f"{path.name} holds no questions")
+
+    async def score(policy: Policy) -> float:
+        told = []
+        for question, gold in tasks:
+            (reply,) = await policy.sample(question, 1)
+            told.append(await reward(question, reply.text, gold))
+        known = [one for one in told if one is not None]
+        if not known:
+            raise JudgeError("no canary could be scored: the policy stays what it is", raw="")
+        return sum(known) / len(known)
+
+    return score
+
+
+class GoldDesk:
+    """Gold answers and what replies are worth by them. Bounded, and held in memory: clients register them again."""
+
+    def __init__(self, reward: Reward) -> None:
+        self.reward = reward
+        self.golds: dict[str, str] = {}
+
+    async def register_gts(self, given: Golds) -> dict[str, object]:
+        """Gold answers. One that says another thing than before is refused, all or none."""
+        for one in given.entries:
+            if self.golds.get(one.data_id, one.ground_truth) != one.ground_truth:
+                raise Refusal(409, f"another ground truth is registered for {one.data_id!r}")
+        self.golds |= {one.data_id: one.ground_truth for one in given.entries}
+        while len(self.golds) > MOST_ENTRIES:
+            del self.golds[next(iter(self.golds))]
+        return {"status": "success", "registered": len(given.entries)}
+
+    async def compute_gt_reward(self, given: ToScore) -> dict[str, object]:
+        """The reward of one reply; an unknown gold answer is a 404, never a 0."""
+        if given.data_id not in self.golds:
+            raise Refusal(404, f"no ground truth is registered for {given.data_id!r}")
+        return {"reward": await self.reward(given.question, given.solution_str, self.golds[given.data_id])}
+
+    async def reward_health(self, _none: object) -> dict[str, object]:
+        """How many gold answers are known."""
+        return {"status": "ok", "registered": len(self.golds)}
+
+    def routes(self) -> tuple[Route, ...]:
+        """Upstream's two."""
+        return (
+            Route("POST", "/register_gts", self.register_gts, Golds, "gold answers"),
+            Route("POST", "/compute_gt_reward", self.compute_gt_reward, ToScore, "the reward of one reply"),
+        )
+
+
+class Desk(GoldDesk):
+    """Answers the trainer's routes."""
 
     def __init__(self, trainer: StreamTrainer, reward: Reward) -> None:
-        self.trainer, self.reward = trainer, reward
-        self.golds: dict[str, str] = {}
+        super().__init__(reward)
+        self.trainer = trainer
         self.pictures: dict[str, int] = {}
 
     async def health(self, _none: object) -> dict[str, object]:
@@ -140,6 +204,8 @@ class Desk:
             "rollout_buffer_len": sum(len(group.rollouts) for group in one.ready),
             "waiting": one.waiting,
             "refused_by_canary": one.refused,
+            "rollbacks": one.rollbacks,
+            "set_aside": one.set_aside,
             "failure": one.failure,
         }
 
@@ -179,22 +245,6 @@ class Desk:
         """Every version is on disk before it is served, so there is nothing left to save."""
         return {"status": "success", "version": self.trainer.version}
 
-    async def register_gts(self, given: Golds) -> dict[str, object]:
-        """Gold answers. One that says another thing than before is refused, all or none."""
-        for one in given.entries:
-            if self.golds.get(one.data_id, one.ground_truth) != one.ground_truth:
-                raise Refusal(409, f"another ground truth is registered for {one.data_id!r}")
-        self.golds |= {one.data_id: one.ground_truth for one in given.entries}
-        while len(self.golds) > MOST_ENTRIES:
-            del self.golds[next(iter(self.golds))]
-        return {"status": "success", "registered": len(given.entries)}
-
-    async def compute_gt_reward(self, given: ToScore) -> dict[str, object]:
-        """The reward of one reply; an unknown gold answer is a 404, never a 0."""
-        if given.data_id not in self.golds:
-            raise Refusal(404, f"no ground truth is registered for {given.data_id!r}")
-        return {"reward": await self.reward(given.question, given.solution_str, self.golds[given.data_id])}
-
     async def register_images(self, given: PictureEntries) -> dict[str, object]:
         """Takes note of pictures; text policies do not look at them."""
         self.pictures |= {one.data_id: len(one.images) for one in given.entries}
@@ -206,10 +256,21 @@ class Desk:
         """A user's word on one sample, whenever it comes."""
         return {"status": self.trainer.feedback(given.id, given.ticket, given.rewards)}
 
+    async def check(self, _given: dict[str, JsonValue]) -> dict[str, object]:
+        """Look at rewards and canaries of the served version now."""
+        return {"status": "success", "went_back_to": await self.trainer.guard(), "version": self.trainer.version}
+
     async def rollback(self, given: Back) -> dict[str, object]:
         """Serve an earlier version."""
         await self.trainer.rollback(given.version)
         return {"status": "success", "version": self.trainer.version}
+
+
+def reward_service(reward: Reward = same_text, *, hosts: Collection[str] | None = None) -> JsonService:
+    """The reward service alone (upstream's port 6000)."""
+    desk = GoldDesk(reward)
+    routes = (Route("GET", "/health", desk.reward_health, about="what is known"), *desk.routes())
+    return JsonService("MIA reward service", routes, hosts=hosts)
 
 
 def stream_service(
@@ -222,10 +283,10 @@ def stream_service(
         Route("POST", "/submit_sample", desk.submit_sample, SubmitSample, "roll out one question"),
         Route("POST", "/submit_batch", desk.submit_batch, SubmitBatch, "roll out several questions"),
         Route("POST", "/save_checkpoint", desk.save_checkpoint, dict[str, JsonValue], "the version on disk"),
-        Route("POST", "/register_gts", desk.register_gts, Golds, "gold answers"),
-        Route("POST", "/compute_gt_reward", desk.compute_gt_reward, ToScore, "the reward of one reply"),
+        *desk.routes(),
         Route("POST", "/streaming/register_images", desk.register_images, PictureEntries, "pictures of questions"),
         Route("POST", "/v1/feedback", desk.feedback, Said, "rewards of the replies of one sample"),
         Route("POST", "/v1/rollback", desk.rollback, Back, "serve an earlier version"),
+        Route("POST", "/v1/check", desk.check, dict[str, JsonValue], "canaries now; goes back if they fell"),
     )
     return JsonService("MIA streaming trainer", routes, hosts=hosts, running=trainer.running)

@@ -11,7 +11,8 @@ The updater of other loops is `learner.update(groups)`, where a group holds the 
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -23,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mia_skill.core.errors import InputError
 from training.advantage import group_advantages
+from training.decoder import GraphDecoder, PlainDecoder, logits_of
 from training.policy import Conversation, Renderer, Sampled
 from training.rollout import Rollout
 from training.task import Task
@@ -34,11 +36,18 @@ def load(path: str | Path, device: str) -> tuple[Any, Any]:
     """Model (float32) and tokenizer of a folder, or of a folder with one GGUF file."""
     packed = sorted(Path(path).glob("*.gguf"))
     gguf = {"gguf_file": packed[0].name} if packed else {}
-    tokenizer = AutoTokenizer.from_pretrained(path, **gguf)
+    words = {} if (Path(path) / "tokenizer.json").exists() else gguf
+    tokenizer = AutoTokenizer.from_pretrained(path, **words)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="sdpa", **gguf)
+    # What was unpacked is an ordinary model; its saved config must not say that it is packed.
+    model.config.__dict__.pop("quantization_config", None)
     return model.to(device), tokenizer
+
+
+QUIET_TURNS = 8
+"""Turns of the event loop in which nobody must have joined: a caller needs a few from one reply to its next."""
 
 
 # 1. Sampling ---------------------------------------------------------------------------------------------------------
@@ -58,13 +67,13 @@ class Waiting:
 class LocalSampler:
     """Answers everybody who waits at the moment in one batch."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, batch: int = 256, wait_s: float = 0.004) -> None:
-        self.model, self.tokenizer, self.batch, self.wait_s = model, tokenizer, batch, wait_s
+    def __init__(self, decoder: Any, tokenizer: Any, *, batch: int = 256) -> None:
+        self.decoder, self.tokenizer, self.batch = decoder, tokenizer, batch
         self.specials = set(tokenizer.all_special_ids)
         self.pieces = [tokenizer.decode([token]) for token in range(len(tokenizer))]
         self.queue: list[Waiting] = []
         self.running: asyncio.Task[None] | None = None
-        self.tokens, self.seconds = 0, 0.0
+        self.tokens, self.steps, self.seconds = 0, 0, 0.0
 
     async def generate(
         self, prompt_ids: Sequence[int], *, temperature: float, max_tokens: int, stop: Sequence[str]
@@ -81,7 +90,8 @@ class LocalSampler:
             known = -1
             while known != len(self.queue):
                 known = len(self.queue)
-                await asyncio.sleep(self.wait_s)
+                for _ in range(QUIET_TURNS):
+                    await asyncio.sleep(0)
             # Alike lengths share a batch, so that little of it is padding.
             self.queue.sort(key=lambda one: len(one.prompt))
             batch, self.queue = self.queue[: self.batch], self.queue[self.batch :]
@@ -98,40 +108,27 @@ class LocalSampler:
     @torch.no_grad()
     def _write(self, batch: Sequence[Waiting]) -> list[Sampled]:
         began = perf_counter()
-        device = self.model.device
-        longest = max(len(one.prompt) for one in batch)
-        ids_BT = torch.full((len(batch), longest), self.tokenizer.pad_token_id)
-        seen_BT = torch.zeros_like(ids_BT)
-        for row, one in enumerate(batch):
-            ids_BT[row, longest - len(one.prompt) :] = torch.tensor(one.prompt)
-            seen_BT[row, longest - len(one.prompt) :] = 1
-        ids_BT, seen_BT = ids_BT.to(device), seen_BT.to(device)
-        place_BT = (seen_BT.cumsum(1) - 1).clamp(min=0)
-        warmth_B = torch.tensor([one.temperature for one in batch], device=device)
+        most = max(one.most for one in batch)
+        logits_BV = self.decoder.start([one.prompt for one in batch], most)
+        warmth_B = torch.tensor([one.temperature for one in batch], device=logits_BV.device)[:, None]
         ids: list[list[int]] = [[] for _ in batch]
         logprobs: list[list[float]] = [[] for _ in batch]
         ends: list[str | None] = [None] * len(batch)
-        cache = None
-        for _ in range(max(one.most for one in batch)):
-            out = self.model(
-                input_ids=ids_BT, attention_mask=seen_BT, position_ids=place_BT, past_key_values=cache, use_cache=True,
-                logits_to_keep=1,
-            )  # fmt: skip
-            cache = out.past_key_values
-            logits_BV = out.logits[:, -1].float()
-            logp_BV = log_softmax(logits_BV / torch.where(warmth_B > 0, warmth_B, 1.0)[:, None], dim=-1)
-            chosen_B = torch.where(warmth_B > 0, torch.multinomial(logp_BV.exp(), 1)[:, 0], logits_BV.argmax(-1))
-            logp_B = logp_BV.gather(1, chosen_B[:, None])[:, 0].tolist()
-            for row, token in enumerate(chosen_B.tolist()):
+        for step in range(most):
+            logp_BV = log_softmax(logits_BV / torch.where(warmth_B > 0, warmth_B, 1.0), dim=-1)
+            # The largest of log p + Gumbel noise is a sample of p; without noise it is the likeliest token.
+            noise_BV = -torch.empty_like(logp_BV).exponential_().log_()
+            chosen_B = torch.where(warmth_B > 0, logp_BV + noise_BV, logp_BV).argmax(-1)
+            written = torch.stack([chosen_B.double(), logp_BV.gather(1, chosen_B[:, None])[:, 0].double()]).tolist()
+            for row, (token, logp) in enumerate(zip(*written, strict=True)):
                 if ends[row] is None:
-                    ids[row].append(token)
-                    logprobs[row].append(logp_B[row])
+                    ids[row].append(int(token))
+                    logprobs[row].append(logp)
                     ends[row] = self._end(batch[row], ids[row])
-            if all(ends):
+            if all(ends) or step == most - 1:
                 break
-            ids_BT = chosen_B[:, None]
-            seen_BT = torch.cat([seen_BT, seen_BT.new_ones(len(batch), 1)], 1)
-            place_BT = place_BT[:, -1:] + 1
+            logits_BV = self.decoder.step(chosen_B)
+            self.steps += 1
         self.tokens += sum(map(len, ids))
         self.seconds += perf_counter() - began
         return [
@@ -204,7 +201,7 @@ class Learner:
 
     def __init__(
         self, model: Any, tokenizer: Any, *, lr: float = 1e-5, clip: float = 0.2, lora_rank: int = 0,
-        tokens_per_batch: int = 65_536, sample_batch: int = 256,
+        tokens_per_batch: int = 32_768, sample_batch: int = 512, context: int = 2176,
     ) -> None:  # fmt: skip
         if lora_rank:
             from peft import LoraConfig, get_peft_model
@@ -217,10 +214,16 @@ class Learner:
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
         self.fast = model.device.type == "cuda"
-        plain = AutoModelForCausalLM.from_config(
-            self._plain().config, dtype=torch.bfloat16 if self.fast else torch.float32, attn_implementation="sdpa"
-        )
-        self.sampler = LocalSampler(plain.to(model.device).eval(), tokenizer, batch=sample_batch)
+        config = self._plain().config
+        decoder: Any
+        if self.fast and config.model_type == "llama":
+            torch.set_float32_matmul_precision("high")
+            decoder = GraphDecoder(config, model.device, rows=sample_batch, length=context)
+        else:
+            dtype = torch.bfloat16 if self.fast else torch.float32
+            copy = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+            decoder = PlainDecoder(copy.to(model.device).eval())
+        self.sampler = LocalSampler(decoder, tokenizer, batch=sample_batch)
         self.sync()
 
     def update(self, groups: Sequence[Sequence[Rollout]]) -> Stats:
@@ -232,22 +235,55 @@ class Learner:
         tokens = sum(talk.written for talk in talks)
         return self._fit([Row(talk, 1.0, 1.0 / tokens) for talk in talks], lambda logp, old, adv, w: -(w * logp).sum())
 
+    def weights(self) -> dict[str, Any]:
+        """The policy's weights as a plain model names them, an adapter merged into them."""
+        named: dict[str, Any] = self._plain().state_dict()
+        if self.lora:
+            # What peft wraps is called `NAME.base_layer.weight`; the adapter's own parts stay behind.
+            named = {name.replace(".base_layer", ""): one for name, one in named.items() if ".lora_" not in name}
+        return named
+
     def sync(self) -> None:
         """Give the sampler the learner's weights: the next rollouts are of the new policy."""
-        if self.lora:
-            self.model.merge_adapter()
-        with torch.no_grad():
-            weights = {name.replace(".base_layer", ""): value for name, value in self._plain().state_dict().items()}
-            for name, value in self.sampler.model.state_dict().items():
-                value.copy_(weights[name])
-        if self.lora:
-            self.model.unmerge_adapter()
+        with self._merged(), torch.no_grad():
+            self.sampler.decoder.load(self.weights())
 
     def save(self, folder: Path) -> None:
-        """A folder that transformers, vLLM and veRL load: the sampler's weights, which have no adapter left."""
+        """A folder that transformers, vLLM and veRL load: bfloat16, with no adapter left."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.sampler.model.save_pretrained(folder)
+        with self._merged(), torch.no_grad():
+            plain = AutoModelForCausalLM.from_config(self._plain().config, dtype=torch.bfloat16)
+            plain.load_state_dict(self.weights())
+        plain.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+
+    def checkpoint(self, file: Path) -> None:
+        """Everything that a resumed run needs, renamed into place when it is whole."""
+        partial = file.with_suffix(".partial")
+        torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}, partial)
+        partial.replace(file)
+
+    def restore(self, file: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            InputError: it belongs to another model.
+        """
+        kept = torch.load(file, map_location=self.model.device, weights_only=True)
+        try:
+            self.model.load_state_dict(kept["model"])
+            self.optimizer.load_state_dict(kept["optimizer"])
+        except (RuntimeError, ValueError) as cause:
+            raise InputError(f"{file} is a checkpoint of another model: {cause}") from cause
+        self.sync()
+
+    @contextmanager
+    def _merged(self) -> Iterator[None]:
+        if self.lora:
+            self.model.merge_adapter()
+        yield
+        if self.lora:
+            self.model.unmerge_adapter()
 
     def _plain(self) -> Any:
         return self.model.get_base_model() if self.lora else self.model
@@ -293,12 +329,11 @@ class Learner:
         """Of every written token: log-probability and entropy now, log-probability when sampled, advantage, weight."""
         device, longest = self.model.device, max(len(row.talk.ids) for row in rows)
         ids_BT = torch.full((len(rows), longest), self.tokenizer.pad_token_id)
-        seen_BT, mask_BT = torch.zeros_like(ids_BT), torch.zeros(ids_BT.shape, dtype=torch.bool)
+        mask_BT = torch.zeros(ids_BT.shape, dtype=torch.bool)
         old_BT = torch.zeros(ids_BT.shape)
         for row, one in enumerate(rows):
             length = len(one.talk.ids)
             ids_BT[row, :length] = torch.tensor(one.talk.ids)
-            seen_BT[row, :length] = 1
             mask_BT[row, :length] = torch.tensor(one.talk.mask)
             old_BT[row, :length] = torch.tensor(one.talk.logprobs)
         row_N = mask_BT.nonzero()[:, 0]
@@ -306,10 +341,11 @@ class Learner:
         weight_N = torch.tensor([row.weight for row in rows])[row_N].to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.fast):
             base = self._plain()
-            hidden_BTD = base.model(input_ids=ids_BT.to(device), attention_mask=seen_BT.to(device)).last_hidden_state
-            # The token at t was chosen by the state at t-1; only written tokens need the vocabulary's logits.
-            states_ND = hidden_BTD[:, :-1][mask_BT[:, 1:].to(device)]
-            logits_NV = base.lm_head(states_ND).float()
+            # No padding mask: it stands at the right, where causality hides it, and flash attention takes none.
+            hidden_BTD = base.model(input_ids=ids_BT.to(device)).last_hidden_state
+        # The token at t was chosen by the state at t-1; only written tokens need the vocabulary's logits.
+        states_ND = hidden_BTD[:, :-1][mask_BT[:, 1:].to(device)]
+        logits_NV = logits_of(states_ND, base.lm_head.weight, torch.bfloat16 if self.fast else torch.float32)
         logp_NV = log_softmax(logits_NV, dim=-1)
         chosen_N = ids_BT[mask_BT].to(device)
         logp_N = logp_NV.gather(1, chosen_N[:, None])[:, 0]

@@ -8,17 +8,35 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from mia_skill.agents.explore import Attempt, Exploration, Judging, Picking, Student
 from mia_skill.agents.manager import Manager
 from mia_skill.agents.stream import Record, Stream
 from mia_skill.core.events import Event, Listener, silent
-from mia_skill.core.types import Question, Value
+from mia_skill.core.types import Outcome, Plan, Question, Value
+from mia_skill.core.verdict import Label, Verdict
 from retrieval.bank import MemoryQuery
-from training.groups import Group, Rollout, Updater, UpdateStats
+from training.groups import Group, Rollout, Tokens, Updater, UpdateStats
 from training.reward import PlannerOutcome, planner_reward
 
-__all__ = ["Answered", "Attempt", "Judging", "Learned", "Picking", "Student", "TestTime", "majority"]
+__all__ = ["Answered", "Attempt", "Judging", "Learned", "Picking", "Student", "Talks", "TestTime", "majority"]
+
+
+class Talks(Protocol):
+    """What a Planner that learns wrote, token by token: a student that is a policy keeps it."""
+
+    def of(self, plan: Plan) -> tuple[Tokens, ...]:
+        """The conversations behind a plan, its reflection included."""
+        ...
+
+    def well_formed(self, plan: Plan) -> bool:
+        """Could its reflection be read too?"""
+        ...
+
+    def spoilt(self, question: Question) -> tuple[tuple[Tokens, ...], ...]:
+        """Of this question, the replies that were no plan: samples, and they earn nothing."""
+        ...
 
 
 class Answered(Value):
@@ -65,6 +83,8 @@ class TestTime:
     namespace: str = "default"
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     listener: Listener = silent
+    talks: Talks | None = None
+    """Of a student whose weights learn."""
     answered: int = 0
 
     async def batch(self, questions: Sequence[Question]) -> Learned:
@@ -78,9 +98,10 @@ class TestTime:
         stream = self._stream(lambda one: records.append(self._recorded(one)))
         explored = await stream.answer(questions)
         await stream.finish(explored)
-        rewards = [rewards_of(one) for one in explored]
+        rewards = [rewards_of(one, self.talks) for one in explored]
         await self.listener(Event(stage="update", message=self.updater.name))
-        stats = await self.updater.update([group_of(*both) for both in zip(explored, rewards, strict=True)])
+        groups = [group_of(*both, self.talks) for both in zip(explored, rewards, strict=True)]
+        stats = await self.updater.update(groups)
         stored = [await stream.keep(one) for one in explored]
         told = [
             one.model_copy(update={"majority": majority([a.trajectory.answer for a in all_.attempts if a])})
@@ -121,25 +142,34 @@ class TestTime:
         return told
 
 
-def rewards_of(explored: Exploration) -> tuple[float | None, ...]:
+def rewards_of(explored: Exploration, talks: Talks | None = None) -> tuple[float | None, ...]:
     """Equation 4 for each plan; None where the judge failed or abstained."""
     made: list[float | None] = []
-    for attempt, (first, final) in zip(explored.attempts, explored.verdicts, strict=True):
+    for plan, attempt, (first, final) in zip(explored.plans, explored.attempts, explored.verdicts, strict=True):
         if attempt is None or first is None or final is None:
             made.append(None)
             continue
-        run = PlannerOutcome(first=first.outcome, final=final.outcome, replanned=attempt.replanned, format_ok=True)
+        form = talks is None or talks.well_formed(plan)
+        run = PlannerOutcome(first=held(first), final=held(final), replanned=attempt.replanned, format_ok=form)
         made.append(planner_reward(run))
     return tuple(made)
 
 
-def group_of(explored: Exploration, rewards: Sequence[float | None]) -> Group:
-    """The plans of one question as a group."""
-    rollouts = tuple(
-        Rollout(text=plan.text, reward=reward) for plan, reward in zip(explored.plans, rewards, strict=True)
-    )
+def held(verdict: Verdict) -> Outcome | None:
+    """What a reward counts: no answer is not a right one, and needs no judge; an abstention counts as nothing."""
+    return Outcome.INCORRECT if verdict.label is Label.NOT_ATTEMPTED else verdict.outcome
+
+
+def group_of(explored: Exploration, rewards: Sequence[float | None], talks: Talks | None = None) -> Group:
+    """The plans of one question as a group, and with them what was written for it and is no plan."""
+    rollouts = [
+        Rollout(text=plan.text, reward=reward, tokens=talks.of(plan) if talks else ())
+        for plan, reward in zip(explored.plans, rewards, strict=True)
+    ]
     asked = explored.question
-    return Group(key=asked.id or asked.text, prompt=asked.text, rollouts=rollouts)
+    if talks is not None:
+        rollouts += [Rollout(text="", reward=0.0, tokens=tokens) for tokens in talks.spoilt(asked)]
+    return Group(key=asked.id or asked.text, prompt=asked.text, rollouts=tuple(rollouts))
 
 
 def majority(answers: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from trust.claims import Statement
 from trust.lexicon import STOP
-from trust.scene import Line
+from trust.scene import Line, Scene
 from trust.support import PRESENT, Ground, Standing, presence
 
 __all__ = ["altered_copies"]
@@ -28,7 +28,7 @@ def altered_copies(ground: Ground, claim: Statement, here: Standing) -> tuple[in
     ]
     found = []
     for place, line in enumerate(scene.lines):
-        alike = any(_copies(own, frame, line, core) for own, frame in frames)
+        alike = any(_copies(own, frame, line, core) and _one_subject(scene, own, line) for own, frame in frames)
         if alike and presence(scene, place, claim) < PRESENT:
             found.append(place)
     return tuple(found)
@@ -41,3 +41,12 @@ def _copies(own: Line, frame: frozenset[str], line: Line, core: frozenset[str]) 
     if any(stem[:1].isdigit() for stem in core):
         return any(stem[:1].isdigit() for stem in new)
     return bool(new & line.names)
+
+
+def _one_subject(scene: Scene, own: Line, line: Line) -> bool:
+    """ "Its length is 488 km" on the pages of two rivers is no contradiction: pages of different titles speak of
+    different things, unless one of the lines names the other's title."""
+    one, other = scene.titles[own.item], scene.titles[line.item]
+    if not one or not other or one <= other or other <= one:
+        return True
+    return one <= line.stems or other <= own.stems

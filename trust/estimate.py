@@ -17,6 +17,8 @@ from trust.support import PRESENT
 __all__ = ["estimate", "features", "weakest"]
 
 CONTRADICTIONS = frozenset({"numbers", "dates", "negation", "opposite", "roles", "order"})
+NEARLY = 0.001
+"""A lead that is none."""
 
 
 def estimate(facts: Facts) -> float:
@@ -37,6 +39,7 @@ def features(facts: Facts) -> dict[str, float]:
         "present": stands,
         "context": stands * here.context,
         "margin": margin(facts, worst),
+        "first": stands * float(worst.lead > NEARLY),
         "voices": min(2, max(0, worst.voices - 1)) / 2,
         "shared": worst.voices / max(1, len(set(facts.groups))),
         "silent": min(3, worst.silent) / 3,

@@ -12,6 +12,7 @@ from trust.conflict import altered_copies
 from trust.guard import scan, scan_answer, strip_spans
 from trust.items import Gathered, Item, collect
 from trust.origins import sources_of
+from trust.paths import Ways
 from trust.process import Signal, signals
 from trust.question import Asked, Kind, understand
 from trust.refusal import is_question, is_refusal
@@ -44,6 +45,8 @@ class Finding:
     """Independent sources about the very thing that was asked that do not state it."""
     altered: tuple[int, ...] = ()
     """Lines of other sources that are the same sentence with another value."""
+    lead: float = 0.0
+    """How much more of the question the best way to it covers than the best one to another value of its form."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ def gather_facts(case: Case) -> Facts:
     wanted = frozenset(terms(case.question[:2000])) | frozenset(stem for one in claims for stem in one.stems)
     ground = Ground(look(clean, wanted), asked)
     groups = clusters(clean)
-    findings = tuple(_find(ground, groups, one) for one in claims)
+    ways = Ways(ground)
+    findings = tuple(_find(ground, ways, groups, one) for one in claims)
     citations = cited(answer, gathered.items, case.steps, ground.scene, claims)
     checks = (*_case_checks(gathered), *_citation_checks(citations))
     if asked.kind is Kind.CHOICE and claims:
@@ -135,18 +139,14 @@ def _title(item: Item) -> Sequence[Injection]:
     ]
 
 
-def _find(ground: Ground, groups: Sequence[int], claim: Statement) -> Finding:
+def _find(ground: Ground, ways: Ways, groups: Sequence[int], claim: Statement) -> Finding:
     standing = stand(ground, claim)
     if standing.place < 0:
         return Finding(claim, standing, (), 0)
     line = ground.scene.lines[standing.place]
     held = {groups[ground.scene.lines[place].item] for place in standing.places}
     checks = check_claim(ground.scene, line, claim)
-    best = ground.near[standing.place]
-    about = {
-        groups[one.item] for place, one in enumerate(ground.scene.lines) if ground.near[place] >= AS_GOOD * best > 0
-    }
-    silent = len(about - held) if best >= DIRECT else 0
+    silent = len(_about(ground, groups, standing.place) - held)
     return Finding(
         claim,
         standing,
@@ -155,4 +155,20 @@ def _find(ground: Ground, groups: Sequence[int], claim: Statement) -> Finding:
         silent,
         rivals(ground, groups, claim, standing),
         altered_copies(ground, claim, standing),
+        ways.lead(claim, standing) if standing.places else 0.0,
     )
+
+
+def _about(ground: Ground, groups: Sequence[int], place: int) -> set[int]:
+    """Voices that speak about the question as line `place` does, and of the same names where pages have titles."""
+    scene, best = ground.scene, ground.near[place]
+    if best < DIRECT:
+        return set()
+    own = scene.lines[place]
+    named = ground.asked.names & (own.stems | scene.titles[own.item])
+    return {
+        groups[line.item]
+        for other, line in enumerate(scene.lines)
+        if ground.near[other] >= AS_GOOD * best
+        and (not scene.titles[line.item] or named <= line.stems | scene.titles[line.item])
+    }

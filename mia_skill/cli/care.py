@@ -2,6 +2,7 @@
 
 import sys
 from functools import partial
+from pathlib import Path
 
 import anyio.to_thread
 import click
@@ -10,8 +11,10 @@ from mia_skill.app import Mia
 from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag, run
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import MemoryUnit
+from retrieval.chain import verify
 from retrieval.prune import PruneRules
 from retrieval.stewardship import LiftReport, LogReport, Revocation, Trace
+from retrieval.transfer import log_entries
 
 __all__ = ["COMMANDS"]
 
@@ -155,15 +158,18 @@ def trace_text(found: Trace) -> str:
 
 @click.command("verify-log")
 @click.option("--head", help="A hash this command printed earlier and that was kept elsewhere.")
+@click.option(
+    "--export", "file", type=click.Path(dir_okay=False, path_type=Path), help="Check the log in an export instead."
+)
 @json_flag
 @click.pass_obj
-def verify_log(settings: Settings, head: str | None, json_: bool) -> None:
+def verify_log(settings: Settings, head: str | None, file: Path | None, json_: bool) -> None:
     """Check the log's chain, and every unit against it."""
 
     async def work(mia: Mia) -> LogReport:
         return await anyio.to_thread.run_sync(partial(mia.bank.verify_log, head=head))
 
-    report = run(settings, work)
+    report = run(settings, work) if file is None else exported_log(file, head)
     if json_:
         click.echo(as_json(report))
     elif report.sound:
@@ -175,6 +181,22 @@ def verify_log(settings: Settings, head: str | None, json_: bool) -> None:
             click.echo(f"{unit_id} was changed outside the bank")
     if not report.sound:
         sys.exit(ANSWER_IS_NO)
+
+
+def exported_log(file: Path, head: str | None) -> LogReport:
+    """The chain in an export; its units are not compared.
+
+    Raises:
+        InputError: the file cannot be read, or holds no log.
+    """
+    try:
+        with file.open("rb") as lines:
+            report = verify(log_entries(lines), head=head)
+    except OSError as cause:
+        raise InputError(f"cannot read {file}: {cause.strerror}") from None
+    if not report.entries and report.first_bad is None:
+        raise InputError(f"{file} holds no log: `mia memory export --log` writes it")
+    return report
 
 
 @click.command()

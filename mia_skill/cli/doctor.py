@@ -11,6 +11,7 @@ import anyio
 import click
 
 from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag
+from mia_skill.cli.train_doctor import examine_training
 from mia_skill.core.config import EndpointConfig, MiaConfig, Role
 from mia_skill.core.errors import MiaError
 from mia_skill.core.legacy import explain
@@ -37,22 +38,23 @@ ROLES: tuple[Role, ...] = ("manager", "planner", "executor", "judge", "router")
 
 
 @click.command()
+@click.option("--train", is_flag=True, help="Check what training needs instead: versions, GPUs, agent loops.")
 @json_flag
 @click.pass_obj
-def doctor(settings: Settings, json_: bool) -> None:
+def doctor(settings: Settings, train: bool, json_: bool) -> None:
     """Check interpreter, packages, bank, search, endpoints and hosts. Exit code 3 when something must be mended.
 
     Each host that has mia is tried as it would start the server: with almost no environment, in another folder.
     """
-    found = examine(settings.load())
+    found = examine_training() if train else examine(settings.load())
     if json_:
         click.echo(as_json({"findings": [one.model_dump() for one in found]}))
     else:
         for one in found:
             colour = {"ok": "green", "off": "white", "problem": "red"}[one.state]
-            click.echo(f"{click.style(f'{one.state:8}', fg=colour)}{one.part:12}{one.detail}")
+            click.echo(f"{click.style(f'{one.state:8}', fg=colour)}{one.part:13}{one.detail}")
             if one.fix:
-                click.echo(f"{'':20}fix: {one.fix}")
+                click.echo(f"{'':21}fix: {one.fix}")
     if any(one.state == "problem" for one in found):
         sys.exit(ANSWER_IS_NO)
 

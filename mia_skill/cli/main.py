@@ -19,6 +19,7 @@ from mia_skill.cli.models import models
 from mia_skill.cli.rest import stream
 from mia_skill.cli.serve import demo, serve, world
 from mia_skill.cli.train import train
+from mia_skill.cli.ui import ui
 
 __all__ = ["main"]
 
@@ -46,6 +47,7 @@ for command in (
     judge_plan,
     guard,
     memory,
+    ui,
     corpus,
     doctor,
     install,

@@ -13,8 +13,11 @@ from mia_skill.app import Mia
 from mia_skill.cli.care import COMMANDS
 from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag, run
 from mia_skill.core.errors import InputError
+from mia_skill.core.redact import without_secrets
 from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Question, Status
 from retrieval.bank import AuditReport, ImportReport
+from retrieval.foreign import FOREIGN, Findings
+from retrieval.transfer import BrokenLine, unit_line
 
 __all__ = ["memory"]
 
@@ -152,18 +155,19 @@ def forget(settings: Settings, unit_ids: tuple[str, ...], yes: bool) -> None:
 
 @memory.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.option("--log", is_flag=True, help="The audit log too: `mia memory verify-log --export FILE` checks it.")
 @click.pass_obj
-def export(settings: Settings, file: Path | None) -> None:
-    """Write all units and plan pairs as JSON lines, to FILE or to stdout."""
+def export(settings: Settings, file: Path | None, log: bool) -> None:
+    """Write all units, plan pairs and outcomes as JSON lines, to FILE or to stdout."""
 
     async def work(mia: Mia) -> int:
-        return await anyio.to_thread.run_sync(write, mia, file)
+        return await anyio.to_thread.run_sync(write, mia, file, log)
 
     count = run(settings, work)
     click.echo(f"{count} lines", err=True)
 
 
-def write(mia: Mia, file: Path | None) -> int:
+def write(mia: Mia, file: Path | None, log: bool = False) -> int:
     """The export itself."""
     try:
         target: nullcontext[TextIO] | TextIO = file.open("w", encoding="utf-8") if file else nullcontext(sys.stdout)
@@ -171,30 +175,31 @@ def write(mia: Mia, file: Path | None) -> int:
         raise InputError(f"cannot write {file}: {cause.strerror}") from None
     count = 0
     with target as out:
-        for count, row in enumerate(mia.bank.export(), 1):  # noqa: B007 - counted for the report
+        for count, row in enumerate(mia.bank.export(log=log), 1):  # noqa: B007 - counted for the report
             out.write(orjson.dumps(row, default=str).decode() + "\n")
     return count
 
 
 @memory.command("import")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["mia", "mia-skill"]),
+    type=click.Choice(["mia", "mia-skill", *FOREIGN]),
     default="mia",
     show_default=True,
-    help="mia: an export of ours. mia-skill: memory.jsonl of the published skills mia and mia-trust.",
+    help="mia: an export of ours. mia-skill: memory.jsonl of the published skills mia and mia-trust. mem0: its get_all "
+    "as JSON. server-memory: the file of the reference MCP memory server. markdown: a note, or a folder of notes.",
 )
 @json_flag
 @click.pass_obj
 def import_(settings: Settings, file: Path, dry_run: bool, form: str, json_: bool) -> None:
-    """Read units from an export. Broken lines are reported with their number; the others are kept. Exit code 3 when
-    a line was broken."""
+    """Read units from an export, or procedures from another memory. Broken lines are reported with their number; the
+    others are kept. What is no procedure is left out and named. Exit code 3 when a line was broken."""
 
     async def work(mia: Mia) -> ImportReport:
-        return await anyio.to_thread.run_sync(load_published if form == "mia-skill" else load, mia, file, dry_run)
+        return await anyio.to_thread.run_sync(read_in, mia, file, form, dry_run)
 
     report = run(settings, work)
     if json_:
@@ -204,41 +209,51 @@ def import_(settings: Settings, file: Path, dry_run: bool, form: str, json_: boo
         click.echo(
             f"{report.added} units {would}added, {report.merged} merged, {report.known} known, {report.pairs} pairs"
         )
+        for one in report.left_out:
+            click.echo(f"line {one.line} left out: {one.reason}", err=True)
         for one in report.broken:
             click.echo(f"line {one.line}: {one.reason}", err=True)
     if report.broken:
         sys.exit(ANSWER_IS_NO)
 
 
-def load(mia: Mia, file: Path, dry_run: bool) -> ImportReport:
-    """The import itself.
+def read_in(mia: Mia, file: Path, form: str, dry_run: bool) -> ImportReport:
+    """The import itself, whatever the format.
 
     Raises:
         InputError: the file cannot be read.
     """
     try:
-        with file.open("rb") as lines:
-            return mia.bank.import_(lines, dry_run=dry_run)
+        if form in FOREIGN:
+            return load_foreign(mia, file, form, dry_run)
+        return load_published(mia, file, dry_run) if form == "mia-skill" else load(mia, file, dry_run)
     except OSError as cause:
         raise InputError(f"cannot read {file}: {cause.strerror}") from None
+
+
+def load_foreign(mia: Mia, file: Path, form: str, dry_run: bool) -> ImportReport:
+    """Procedures of another program's memory."""
+    findings = Findings()
+    units = FOREIGN[form](file, mia.config.memory.namespace, findings)
+    report = mia.bank.import_((unit_line(without_secrets(unit)) for unit in units), dry_run=dry_run)
+    broken = (*report.broken, *findings.broken)
+    return report.model_copy(update={"broken": broken, "left_out": tuple(findings.left_out)})
+
+
+def load(mia: Mia, file: Path, dry_run: bool) -> ImportReport:
+    """An export of ours."""
+    with file.open("rb") as lines:
+        return mia.bank.import_(lines, dry_run=dry_run)
 
 
 def load_published(mia: Mia, file: Path, dry_run: bool) -> ImportReport:
-    """The import of a published skill's file.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
+    """The file of a published skill."""
     from mia_skill.agents.published import published_units
-    from retrieval.transfer import BrokenLine, unit_line
 
     broken: list[tuple[int, str]] = []
-    try:
-        with file.open("rb") as lines:
-            units = published_units(lines, mia.config.memory.namespace, broken)
-            report = mia.bank.import_((unit_line(unit) for unit in units), dry_run=dry_run)
-    except OSError as cause:
-        raise InputError(f"cannot read {file}: {cause.strerror}") from None
+    with file.open("rb") as lines:
+        units = published_units(lines, mia.config.memory.namespace, broken)
+        report = mia.bank.import_((unit_line(unit) for unit in units), dry_run=dry_run)
     return report.model_copy(update={"broken": tuple(BrokenLine(line=at, reason=why) for at, why in broken)})
 
 

@@ -1,8 +1,10 @@
 """`mia serve --rest planner|executor|ttl`, and `mia stream`: plain HTTP services behind the server's door."""
 
+import shlex
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,10 +14,14 @@ from mia_skill.core.config import MiaConfig
 from mia_skill.core.errors import ConfigError
 from mia_skill.core.json_service import JsonService
 
+if TYPE_CHECKING:
+    from training.policy_store import Learner
+    from training.stream_service import Reward
+
 __all__ = ["REST_PORTS", "serve_rest", "stream"]
 
 REST_PORTS = {"planner": 5000, "executor": 9876, "ttl": 5001, "retrieve": 8001, "search": 8002}
-STREAM_PORT = 8765
+STREAM_PORT, REWARD_PORT = 8765, 6000
 
 
 def serve_rest(config: MiaConfig, kind: str) -> None:
@@ -71,6 +77,25 @@ def stream() -> None:
 @click.option(
     "--folder", type=click.Path(file_okay=False, path_type=Path), help="Of journal and versions [<home>/stream]."
 )
+@click.option(
+    "--updater",
+    type=click.Choice(["scripted", "tiny", "lora"]),
+    default="scripted",
+    show_default=True,
+    help="scripted: a rehearsal without torch. tiny: weights in this process. lora: adapters of a running vLLM.",
+)
+@click.option("--model", type=click.Path(file_okay=False, path_type=Path), help="Folder of the model (tiny, lora).")
+@click.option("--vllm", "vllm_url", default="http://127.0.0.1:8100", show_default=True, help="Its server (lora).")
+@click.option("--served", default="mia", show_default=True, help="Served name of the base model (lora).")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--lr", default=1e-5, show_default=True, type=click.FloatRange(0, 1))
+@click.option("--rank", default=0, show_default=True, type=click.IntRange(0, 256), help="Of the adapter.")
+@click.option("--trainer", help="A command that makes each update: {parent}, {groups} and {out} in it are replaced.")
+@click.option(
+    "--canaries",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Questions with ground_truth (JSON lines): a version that scores below the best so far is not served.",
+)
 @click.option("--text", "texts", multiple=True, help="Replies the rehearsal policy chooses from [yes, no].")
 @click.option("--groups", default=2, show_default=True, type=click.IntRange(1, 4096), help="Questions an update.")
 @click.option("--width", default=4, show_default=True, type=click.IntRange(1, 64), help="Replies a question.")
@@ -80,6 +105,7 @@ def stream() -> None:
 @click.pass_obj
 def serve(
     settings: Settings,
+    /,
     folder: Path | None,
     texts: tuple[str, ...],
     groups: int,
@@ -87,28 +113,88 @@ def serve(
     reward: str | None,
     host: str | None,
     port: int,
+    trainer: str | None,
+    canaries: Path | None,
+    **parts: Any,
 ) -> None:
-    """Serve the streaming trainer with the rehearsal policy, which chooses among fixed texts and needs no torch."""
+    """Serve the streaming trainer: samples are answered, feedback is taken, updates run beside both."""
     import anyio
 
-    from mcp_server.http import allowed_names, bearer, refuse_open_door, run_app
-    from training.policy_store import ScriptedLearner
+    from mcp_server.http import allowed_names, bearer, run_app
     from training.stream import StreamTrainer
-    from training.stream_service import Reward, file_reward, same_text, stream_service, url_reward
+    from training.stream_service import canary_of, stream_service
+
+    config = door(settings, host, port)
+    if texts and len(set(texts)) < 2:
+        raise ConfigError("a policy needs two different texts to choose from")
+    place = folder or config.home / "stream"
+    learner = chosen_learner(place, texts, trainer, parts)
+    judge = reward_of(reward)
+    canary = canary_of(canaries, judge) if canaries else None
+    made = StreamTrainer(place, learner, groups_per_update=groups, width=width, canary=canary)
+    service = stream_service(made, reward=judge, hosts=allowed_names(config.server))
+    anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
+
+
+@stream.command()
+@click.option("--reward", help="A Python file with reward(question, reply, gold), or a URL.")
+@click.option("--host", help="Address to bind; beyond loopback a server.token is needed.")
+@click.option("--port", default=REWARD_PORT, show_default=True, type=click.IntRange(0, 65535))
+@click.pass_obj
+def reward(settings: Settings, reward: str | None, host: str | None, port: int) -> None:
+    """Serve the reward service: /register_gts and /compute_gt_reward."""
+    import anyio
+
+    from mcp_server.http import allowed_names, bearer, run_app
+    from training.stream_service import reward_service
+
+    config = door(settings, host, port)
+    service = reward_service(reward_of(reward), hosts=allowed_names(config.server))
+    anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
+
+
+def door(settings: Settings, host: str | None, port: int) -> MiaConfig:
+    """The settings with these for the server.
+
+    Raises:
+        ConfigError: beyond loopback without a token, or tokens that are bound to something.
+    """
+    from mcp_server.http import refuse_open_door
 
     extra = (*settings.pairs, f"server.port={port}", *([f"server.host={host}"] if host else []))
     config = Settings(settings.file, settings.home, extra).load()
     refuse_open_door(config.server)
     refuse_bounded_tokens(config)
-    judge: Reward = same_text
-    if reward is not None:
-        judge = url_reward(reward) if reward.startswith(("http://", "https://")) else file_reward(Path(reward))
-    if texts and len(set(texts)) < 2:
-        raise ConfigError("a policy needs two different texts to choose from")
-    learner = ScriptedLearner(texts or ("yes", "no"))
-    trainer = StreamTrainer(folder or config.home / "stream", learner, groups_per_update=groups, width=width)
-    service = stream_service(trainer, reward=judge, hosts=allowed_names(config.server))
-    anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
+    return config
+
+
+def reward_of(told: str | None) -> "Reward":
+    """A user's reward function: a file, a URL, or the gold answer itself."""
+    from training.stream_service import file_reward, same_text, url_reward
+
+    if told is None:
+        return same_text
+    return url_reward(told) if told.startswith(("http://", "https://")) else file_reward(Path(told))
+
+
+def chosen_learner(place: Path, texts: tuple[str, ...], trainer: str | None, parts: dict[str, Any]) -> "Learner":
+    """Who makes the updates; with a command of the user's, in a process of its own."""
+    from training.learners import Choice, learner_of
+    from training.outside import OutsideLearner
+
+    choice = Choice(
+        kind=parts["updater"],
+        work=place / "work",
+        texts=texts or ("yes", "no"),
+        model=parts["model"],
+        url=parts["vllm_url"],
+        served=parts["served"],
+        device=parts["device"],
+        lr=parts["lr"],
+        rank=parts["rank"],
+    )
+    inner = learner_of(choice)
+    return OutsideLearner(inner, shlex.split(trainer), place / "outside") if trainer else inner
 
 
 @stream.command()

@@ -2,6 +2,8 @@
 
 import click
 
+from mia_skill.cli.train_data import data
+from mia_skill.cli.train_runs import alternate, executor, export, planner
 from mia_skill.cli.ttl import ttl
 
 __all__ = ["train"]
@@ -12,4 +14,5 @@ def train() -> None:
     """Training and test-time learning."""
 
 
-train.add_command(ttl)
+for command in (data, executor, planner, alternate, export, ttl):
+    train.add_command(command)

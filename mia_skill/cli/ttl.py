@@ -3,12 +3,19 @@
 import random
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 import click
 
 from mia_skill.cli.console import Settings, as_json, json_flag
-from mia_skill.core.types import Value
+from mia_skill.core.config import MiaConfig
+from mia_skill.core.types import Question, Value
+
+if TYPE_CHECKING:
+    from mia_skill.core.verdict import Case, Verdict
+    from training.ttl import Judging
 
 __all__ = ["StreamScore", "play_world", "ttl"]
 
@@ -27,6 +34,8 @@ class StreamScore(Value):
     majority_right: int
     judged: int
     """Rollouts with a reward."""
+    masked: int = 0
+    """Rollouts that nobody could judge: they teach nothing."""
     stored: int
 
 
@@ -38,6 +47,13 @@ class StreamScore(Value):
 @click.option("--batch", default=4, show_default=True, type=click.IntRange(1, 256), help="Questions an update.")
 @click.option("--width", default=4, show_default=True, type=click.IntRange(1, 16), help="Plans a question (G).")
 @click.option("--lie", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Share judged wrongly.")
+@click.option(
+    "--judge",
+    type=click.Choice(["gold", "panel"]),
+    default="gold",
+    show_default=True,
+    help="panel learns unsupervised: from the reviewers where models.judge is set, else from the evidence checks.",
+)
 @click.option("--way", "ways", multiple=True, type=click.Choice(WAYS), help="Only these ways [all].")
 @json_flag
 @click.pass_obj
@@ -50,6 +66,7 @@ def ttl(
     batch: int,
     width: int,
     lie: float,
+    judge: str,
     ways: tuple[str, ...],
     json_: bool,
 ) -> None:
@@ -58,26 +75,57 @@ def ttl(
     static: nothing is remembered. memory: one plan a question. ttl: G plans, all judged and learnt from; the weights
     stay (null updater).
     """
-    settings.load()
+    panel = panel_of(settings.load()) if judge == "panel" else None
     scores = []
     for seed in seeds or (7,):
         for way in ways or WAYS:
-            score = anyio.run(play_world, way, seed, questions, size, batch, width, lie)
+            score = anyio.run(play_world, way, seed, questions, size, batch, width, lie, panel)
             scores.append(score)
             if not json_:
                 share = score.right / score.questions
                 click.echo(
                     f"seed {seed:3}  {way:7} right {score.right:4}/{score.questions} ({share:.3f})  second half "
-                    f"{score.right_late:3}  maj@G {score.majority_right:4}  kept {score.stored}"
+                    f"{score.right_late:3}  maj@G {score.majority_right:4}  judged {score.judged}  "
+                    f"masked {score.masked}  kept {score.stored}"
                 )
     if json_:
         click.echo(as_json({"world": world, "scores": [one.model_dump(mode="json") for one in scores]}))
 
 
-async def play_world(way: str, seed: int, count: int, size: int, batch: int, width: int, lie: float) -> StreamScore:
-    """One stream on a fresh bank. Every right answer is counted from what was recorded before learning."""
+def panel_of(config: MiaConfig) -> "Judging":
+    """Whoever judges without gold. It abstains where it cannot tell, and what it abstains on is masked."""
+    from mia_skill.core.openai_chat import OpenAIChat
+    from trust.evidence import examine
+    from trust.panel import Panel
+
+    endpoint = config.models.of("judge")
+
+    async def judged(_question: Question, case: "Case", /) -> "Verdict":
+        if endpoint is None:
+            return await anyio.to_thread.run_sync(examine, case)
+        model = OpenAIChat(endpoint)  # of this stream's event loop
+        try:
+            return await Panel(model, config.trust).judge(case)
+        finally:
+            await model.aclose()
+
+    return judged
+
+
+async def play_world(
+    way: str,
+    seed: int,
+    count: int,
+    size: int,
+    batch: int,
+    width: int,
+    lie: float,
+    panel: "Judging | None" = None,
+) -> StreamScore:
+    """One stream on a fresh bank. Every right answer is counted from what was recorded before learning. `panel` judges
+    in the place of gold; what is counted as right is gold all the same."""
     from mia_skill.agents.manager import Manager
-    from mia_skill.core.types import Plan, Question
+    from mia_skill.core.types import Plan
     from mia_skill.demo.stage import pick
     from mia_skill.demo.student import WorldStudent
     from retrieval.bank import MemoryQuery
@@ -114,7 +162,7 @@ async def play_world(way: str, seed: int, count: int, size: int, batch: int, wid
         loop = TestTime(
             manager=Manager(bank),
             student=Solver(corpus),
-            judge=GoldJudge(lambda q, a: grade(by_text[q.text], a), lambda q: q.text in wrong),
+            judge=panel or GoldJudge(lambda q, a: grade(by_text[q.text], a), lambda q: q.text in wrong),
             updater=NullUpdater(),
             pick=first_plan,
             query=query,
@@ -135,5 +183,6 @@ async def play_world(way: str, seed: int, count: int, size: int, batch: int, wid
         right_late=sum(right[len(right) // 2 :]),
         majority_right=sum(grade(by_text[one.question.text], one.majority) for one in told),
         judged=sum(each.update.samples - each.update.masked for each in learned),
+        masked=sum(each.update.masked for each in learned),
         stored=sum(each.stored for each in learned),
     )

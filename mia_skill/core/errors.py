@@ -28,6 +28,7 @@ MiaError
 │   └── BankUnwritableError     disk full, read-only folder or lock never released
 ├── CorpusError            a corpus file is missing or broken
 │   └── CorpusMismatchError     its index is of other files or of another embedder; the message holds the build command
+├── TrainingError          an update failed; the policy that is served is what it was
 └── BudgetExceeded         a limit ended the episode cleanly
 """
 
@@ -63,6 +64,7 @@ __all__ = [
     "SearchError",
     "ToolCallError",
     "ToolOutage",
+    "TrainingError",
     "UnknownIdError",
     "UsedUpError",
     "VisitError",
@@ -222,6 +224,10 @@ class CorpusError(MiaError):
 
 class CorpusMismatchError(CorpusError):
     """A corpus index was made of other files, or with another embedder; the message holds the command that rebuilds."""
+
+
+class TrainingError(MiaError):
+    """An update failed. Never means "half an update": the policy that is served is what it was."""
 
 
 class BudgetExceeded(MiaError):

@@ -102,6 +102,11 @@ class VisitConfig(Section):
     """Heed robots.txt."""
     user_agent: str = Field(default="mia-skill/0.1", pattern=r"^[\x21-\x7e][\x20-\x7e]{0,199}$")
     """Sent with every request; robots.txt is read for its first word."""
+    browser: Literal["off", "scripts", "always"] = "off"
+    """Draw pages in a headless Chromium: "scripts" those with scripts and hardly any text, "always" every HTML page.
+    Whatever a page asks for goes through the same checks of addresses; robots.txt is heeded for the page itself."""
+    chromium: str | None = None
+    """Its program; None: the one on the path."""
     allow_hosts: tuple[str, ...] = ()
     """Hosts ("127.0.0.1", "wiki.local:8080") that may be visited although their addresses are not public."""
 

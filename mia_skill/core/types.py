@@ -202,12 +202,12 @@ class Provenance(Value):
     """Where a unit came from; enough to trace it back and to distrust it later."""
 
     origins: tuple[Origin, ...] = (Origin.OWN_RUN,)
-    parents: tuple[str, ...] = ()
+    parents: tuple[Text, ...] = ()
     """Ids of the units that were shown to the run this unit was made of."""
-    sources: tuple[str, ...] = ()
+    sources: tuple[Text, ...] = ()
     """Urls or passage ids its run read."""
-    principal: str = "local"
-    judged_by: str = "none"
+    principal: Text = "local"
+    judged_by: Text = "none"
     """"user", "gold", "panel", "evidence", "host" or "none"."""
     trail: tuple[Text, ...] = ()
     """Its run's tool calls, `tool: query -> passage ids`. For people who trace a unit; no model reads it."""
@@ -230,7 +230,7 @@ class MemoryUnit(Value):
     """Numbered steps, `purpose (input -> output)`; no facts that could leak the answer."""
     caption: Text | None = None
     modality: Modality = Modality.TEXT
-    category: str = "others"
+    category: Text = "others"
     plan: Text = ""
     outcome: Outcome | None = None
     """None until somebody judged it: such a unit is kept, but shown neither as success nor as failure."""

@@ -1,26 +1,39 @@
-// A host of one MCP App view, without a browser: argv is the page and a tool result; prints what the view shows and
-// the methods it called.
+// A host of one MCP App view, without a browser. argv: the page, a tool result, and what the host answers when the view
+// calls a tool. Every <details> is opened. Prints what the view shows and what it asked the host for.
 const fs = require("fs");
 const vm = require("vm");
 
 class Node {
-  constructor(kind) { this.kind = kind; this.children = []; this.own = ""; this.scrollHeight = 100; }
+  constructor(kind) { this.kind = kind; this.children = []; this.own = ""; this.scrollHeight = 100; this.heard = {}; }
   set textContent(text) { this.own = text; this.children = []; }
   get textContent() { return this.own + this.children.map((child) => child.textContent + "\n").join(""); }
   appendChild(child) { this.children.push(child); }
+  addEventListener(kind, heard) { this.heard[kind] = heard; }
 }
 
-const [page, result] = process.argv.slice(2);
-const script = fs.readFileSync(page, "utf8").match(/<script>([\s\S]*)<\/script>/)[1];
+const [page, result, answer] = process.argv.slice(2);
+const scripts = [...fs.readFileSync(page, "utf8").matchAll(/<script>([\s\S]*?)<\/script>/g)].map((found) => found[1]);
 const main = new Node("main");
 const called = [];
 let listener;
-const parent = { postMessage: (message) => called.push(message.method) };
+const parent = { postMessage: (message) => called.push(message) };
 const window = { parent, addEventListener: (_kind, heard) => { listener = heard; } };
-const document = { documentElement: main, getElementById: () => main, createElement: (kind) => new Node(kind) };
-vm.runInNewContext(script, { window, document, Math, JSON });
-listener({ source: parent, data: { jsonrpc: "2.0", id: 1, result: {} } });
-listener({ source: {}, data: { method: "ui/notifications/tool-result", params: { isError: true, content: [] } } });
-listener({ source: parent, data: { method: "ui/notifications/tool-result", params: JSON.parse(result) } });
-const kinds = (node) => [node.kind, ...node.children.flatMap(kinds)];
-console.log(JSON.stringify({ text: main.textContent, called, kinds: [...new Set(kinds(main))] }));
+const document = { documentElement: main, getElementById: (id) => (id === "report" ? main : null),
+  createElement: (kind) => new Node(kind) };
+vm.runInNewContext(scripts.join("\n"), { window, document, Math, JSON, Map });
+
+const say = (data, source = parent) => listener({ source, data: { jsonrpc: "2.0", ...data } });
+say({ id: called[0].id, result: {} });
+say({ method: "ui/notifications/tool-result", params: { isError: true, content: [] } }, {});
+say({ method: "ui/notifications/tool-result", params: JSON.parse(result) });
+const nodes = (node) => [node, ...node.children.flatMap(nodes)];
+for (const box of nodes(main).filter((node) => node.kind === "details")) {
+  box.open = true;
+  if (box.heard.toggle) box.heard.toggle();
+}
+const wanted = called.filter((message) => message.method === "tools/call");
+for (const message of wanted) say({ id: message.id, ...JSON.parse(answer) });
+console.log(JSON.stringify({
+  text: main.textContent, called: called.map((message) => message.method), kinds: [...new Set(nodes(main).map((n) => n.kind))],
+  wanted: wanted.map((message) => message.params),
+}));

@@ -1,0 +1,194 @@
+"""`mia train data`: parquet files for training, with memories and first plans collected in advance."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import click
+
+from mia_skill.cli.console import Settings, as_json, json_flag
+from mia_skill.core.errors import InputError
+
+if TYPE_CHECKING:
+    from training.collect import Collected
+    from training.task import Task
+
+__all__ = ["data"]
+
+MEMORY_SEED = 1000
+"""The world that fills the memory is no world of the training or test set."""
+
+
+@click.command()
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write.")
+@click.option("--world", "worlds", multiple=True, type=int, metavar="SEED", help="Train on this seeded world.")
+@click.option("--dev-world", "dev_worlds", multiple=True, type=int, metavar="SEED", help="Test on this one.")
+@click.option("--size", default=400, show_default=True, type=click.IntRange(20, 100_000), help="Entities of a world.")
+@click.option(
+    "--from", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Your own questions."
+)
+@click.option("--dev", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Your own test questions.")
+@click.option("--form", default="auto", show_default=True, help="Form of your files, as in `mia eval run`.")
+@click.option("--search", default="", metavar="URL", help="The /retrieve service that answers your questions.")
+@click.option("--hops", "hops", multiple=True, type=click.IntRange(1, 4), help="Only such questions [1 2].")
+@click.option("--limit", type=click.IntRange(1), help="At most so many questions a set.")
+@click.option("--stage", "stages", multiple=True, type=click.Choice(["executor", "planner"]), help="[both]")
+@click.option("--memory/--no-memory", default=True, show_default=True, help="Recall for every question.")
+@json_flag
+@click.pass_obj
+def data(
+    settings: Settings,
+    out: Path,
+    worlds: tuple[int, ...],
+    dev_worlds: tuple[int, ...],
+    size: int,
+    file: Path | None,
+    dev: Path | None,
+    form: str,
+    search: str,
+    hops: tuple[int, ...],
+    limit: int | None,
+    stages: tuple[str, ...],
+    memory: bool,
+    json_: bool,
+) -> None:
+    """Write train.parquet, dev.parquet and a card.
+
+    From worlds: their own plans; the memory is an expert's in another world. From your files: memories of your bank,
+    plans of the configured Planner (models.planner). Questions of the training set that the test set holds too are
+    left out, and memories of the very question or with its answer in them.
+    """
+    from training.collect import Leaks, find_leaks, write_data
+
+    if bool(worlds) == (file is not None):
+        raise InputError("give --world SEED and --dev-world SEED, or --from FILE and --dev FILE")
+    asked = stages or ("executor", "planner")
+    if worlds:
+        pair = from_worlds(worlds, dev_worlds or (max(worlds) + 100,), size, hops or (1, 2), limit, memory)
+    else:
+        pair = from_files(settings, file, dev, form, search, limit, memory, plans="executor" in asked)
+    train, held = pair
+    kept, repeated = find_leaks(train.tasks, held.tasks)
+    leaks = Leaks(
+        repeated=repeated,
+        own_memory=train.own_memory + held.own_memory,
+        told_answer=train.told_answer + held.told_answer,
+    )
+    files = write_data(
+        out,
+        {"train": kept, "dev": held.tasks},
+        stages=asked,  # type: ignore[arg-type]
+        source="world" if worlds else str(file.name if file else ""),
+        leaks=leaks,
+        lost=train.lost | held.lost,
+        command="mia " + " ".join(sys.argv[1:]),
+    )
+    told = {
+        "files": {name: str(path) for name, path in files.items()},
+        "rows": {"train": len(kept), "dev": len(held.tasks)},
+        "leaks": leaks.model_dump(mode="json"),
+        "left_out": train.lost | held.lost,
+    }
+    if json_:
+        click.echo(as_json(told))
+        return
+    click.echo(f"train {len(kept)} rows, dev {len(held.tasks)} rows in {out}; card: {out / 'README.md'}")
+    click.echo(
+        f"left out: {len(leaks.repeated)} repeated questions, {leaks.own_memory + leaks.told_answer} telling memories, "
+        f"{len(train.lost | held.lost)} questions without a plan"
+    )
+
+
+def from_worlds(
+    worlds: tuple[int, ...],
+    dev_worlds: tuple[int, ...],
+    size: int,
+    hops: tuple[int, ...],
+    limit: int | None,
+    memory: bool,
+) -> "tuple[Collected, Collected]":
+    """Both sets, with the memories of an expert in a world of its own."""
+    from mia_skill.agents.manager import Manager
+    from training.collect import collect, world_bank
+    from training.task import world_tasks
+
+    if set(worlds) & set(dev_worlds):
+        raise InputError("a world cannot be in the training and in the test set: give other seeds")
+    sets = [
+        [task for seed in seeds for task in world_tasks(seed, size, hops=hops)[0]] for seeds in (worlds, dev_worlds)
+    ]
+
+    async def both() -> "tuple[Collected, Collected]":
+        with tempfile.TemporaryDirectory(prefix="mia-train-") as folder:
+            bank = world_bank(Path(folder), MEMORY_SEED + max(worlds + dev_worlds), size, hops)
+            manager = Manager(bank) if memory else None
+            made = [await collect(thinned(tasks, limit), memory=manager) for tasks in sets]
+            bank.close()
+        return made[0], made[1]
+
+    return anyio.run(both)
+
+
+def from_files(
+    settings: Settings,
+    file: Path | None,
+    dev: Path | None,
+    form: str,
+    search: str,
+    limit: int | None,
+    memory: bool,
+    *,
+    plans: bool,
+) -> "tuple[Collected, Collected]":
+    """Both sets, with the memories of the configured bank and the plans of the configured Planner."""
+    from mia_skill.agents.manager import query_of
+    from mia_skill.agents.planner import Planner
+    from mia_skill.app import build
+    from mia_skill.core.types import Question
+    from training.collect import collect
+
+    if file is None or dev is None:
+        raise InputError("give --dev FILE beside --from FILE: what is trained on cannot be the test")
+    config = settings.load()
+    endpoint = config.models.of("planner")
+    if plans and endpoint is None:
+        raise InputError(
+            "stage 1 needs a first plan for each question, and no Planner is set: set models.planner.base_url and "
+            ".model, or give --stage planner, which needs none"
+        )
+    sets = [read(path, form, search) for path in (file, dev)]
+
+    async def both() -> "tuple[Collected, Collected]":
+        from mia_skill.core.openai_chat import OpenAIChat
+
+        async with build(config) as mia:
+            chat = OpenAIChat(endpoint) if plans and endpoint else None
+            planner = Planner(chat) if chat else None
+            query = query_of(Question(text="-"), config.memory) if memory else None
+            recalled = mia.manager if memory else None
+            made = [
+                await collect(thinned(tasks, limit), memory=recalled, planner=planner, query=query) for tasks in sets
+            ]
+            if chat is not None:
+                await chat.aclose()
+        return made[0], made[1]
+
+    return anyio.run(both)
+
+
+def read(file: Path, form: str, search: str) -> "list[Task]":
+    """The questions of a file, as tasks that search at `search`."""
+    from mia_skill.evaluation.datasets import load_tasks
+    from training.task import Task
+
+    found = load_tasks(file, form)
+    return [Task(question=one.question, gold=one.gold, corpus=search, shape=one.kind) for one in found.tasks]
+
+
+def thinned(tasks: "list[Task]", limit: int | None) -> "list[Task]":
+    """At most `limit`, spread over the whole list."""
+    if limit is None or len(tasks) <= limit:
+        return tasks
+    return [tasks[len(tasks) * place // limit] for place in range(limit)]

@@ -1,0 +1,126 @@
+"""The settings files: they compose with veRL's own, name machines only, and stop a run that is set wrongly."""
+
+from typing import Any
+
+import pytest
+
+from training.onverl.guards import Guard, GuardLimits, read_limits
+from training.onverl.settings import read_settings
+
+pytestmark = [pytest.mark.verl, pytest.mark.filterwarnings("default")]
+
+MACHINES = ("one_gpu", "two_gpus", "eight_gpus", "many_nodes")
+RESOURCES = {
+    "trainer.nnodes",
+    "trainer.n_gpus_per_node",
+    "actor_rollout_ref.rollout.gpu_memory_utilization",
+    "actor_rollout_ref.rollout.agent.num_workers",
+    "transfer_queue.backend.SimpleStorage.num_data_storage_units",
+    "ray_kwargs.ray_init.address",
+}
+
+
+def composed(name: str) -> Any:
+    from hydra import compose, initialize_config_module
+
+    with initialize_config_module("training.onverl.config", version_base=None):
+        return compose(config_name=name, overrides=["actor_rollout_ref.model.path=M", "data.train_files=T"])
+
+
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(node, dict):
+        return {path: node}
+    return {
+        key: value for name, inner in node.items() for key, value in flat(inner, f"{path}.{name}".strip(".")).items()
+    }
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, dict[str, Any]]:
+    from omegaconf import OmegaConf
+
+    return {name: flat(OmegaConf.to_container(composed(name), resolve=False)) for name in (*MACHINES, "cpu")}
+
+
+def test_machines_differ_in_resources_and_in_nothing_else(files: dict[str, dict[str, Any]]) -> None:
+    base = files["one_gpu"]
+    for name in MACHINES:
+        keys = {key for key in base.keys() | files[name].keys() if base.get(key) != files[name].get(key)}
+        assert keys <= RESOURCES, name
+
+
+def test_the_method_is_the_papers(files: dict[str, dict[str, Any]]) -> None:
+    for name in (*MACHINES, "cpu"):
+        found = files[name]
+        assert found["algorithm.adv_estimator"] == "grpo"
+        assert found["algorithm.use_kl_in_reward"] is False
+        assert found["actor_rollout_ref.actor.use_kl_loss"] is False
+        assert found["actor_rollout_ref.actor.loss_agg_mode"] == "seq-mean-token-mean"
+        assert found["actor_rollout_ref.rollout.n"] == 8
+        assert found["data.train_batch_size"] == 128
+        assert found["actor_rollout_ref.actor.optim.lr"] == 1e-6
+
+
+def test_what_stands_in_the_files_is_what_the_code_reads(files: dict[str, dict[str, Any]]) -> None:
+    from omegaconf import OmegaConf
+
+    config = composed("one_gpu")
+    settings = read_settings(OmegaConf.to_container(config.mia, resolve=True))  # type: ignore[arg-type]
+    assert settings.limits.steps == 10
+    limits = read_limits(OmegaConf.to_container(config.mia_guards, resolve=True))  # type: ignore[arg-type]
+    assert limits == GuardLimits()
+    assert Guard(limits).look({"reward": 1.0}) is None
+
+
+def test_the_entry_knows_our_trainer() -> None:
+    from verl.trainer.ppo.v1 import get_trainer_cls
+
+    import training.onverl.trainer
+
+    assert get_trainer_cls("mia") is training.onverl.trainer.GuardedTrainer
+
+
+def test_a_group_with_a_lost_rollout_is_normalised_over_the_others() -> None:
+    """veRL leaves out the rollout that raised; what is left is the advantage of `training.advantage`."""
+    import numpy as np
+    import torch
+    from verl import DataProto
+    from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
+
+    from training.advantage import group_advantages
+
+    rewards = [1.0, None, 0.2, 0.2]
+    kept = [(n, reward) for n, reward in enumerate(rewards) if reward is not None]
+    scores = torch.zeros(len(kept), 3)
+    scores[:, -1] = torch.tensor([reward for _, reward in kept])
+    data = DataProto.from_dict(
+        tensors={"token_level_rewards": scores, "response_mask": torch.ones(len(kept), 3, dtype=torch.int64)},
+        non_tensors={"uid": np.array(["q"] * len(kept), dtype=object)},
+    )
+    keys = [f"q_{n}_0" for n, _ in kept]
+    got = compute_advantage_for_multi_trajectories(data, keys, "grpo").batch["advantages"][:, 0].tolist()
+    ours = group_advantages(rewards)
+    assert ours[1] == 0.0
+    sign = [one > 0 for n, one in enumerate(ours) if rewards[n] is not None]
+    assert [one > 0 for one in got] == sign
+    # veRL divides by the sample's standard deviation, the paper by the group's: one factor for the whole group.
+    ratio = [a / b for a, b in zip(got, [ours[n] for n, _ in kept], strict=True)]
+    assert max(ratio) == pytest.approx(min(ratio), rel=1e-4)
+
+
+def test_both_conversations_of_a_planner_get_the_advantage_of_its_rollout() -> None:
+    import numpy as np
+    import torch
+    from verl import DataProto
+    from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
+
+    scores = torch.zeros(4, 2)
+    scores[:, -1] = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    data = DataProto.from_dict(
+        tensors={"token_level_rewards": scores, "response_mask": torch.ones(4, 2, dtype=torch.int64)},
+        non_tensors={"uid": np.array(["q"] * 4, dtype=object)},
+    )
+    got = compute_advantage_for_multi_trajectories(data, ["q_0_0", "q_0_1", "q_1_0", "q_1_1"], "grpo")
+    first = got.batch["advantages"][:, 0].tolist()
+    assert first[0] == first[1] == -first[2] == -first[3]
+    assert first[0] > 0

@@ -1,0 +1,88 @@
+"""veRL's own trainer from start to end on a CPU: our loops, rewards and data, live searches over HTTP, real updates."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from verl_stage import Service, cold_start, serving_world, train, write_rows
+
+from training.launch import environment_for
+from training.legs import export
+
+pytestmark = [pytest.mark.verl, pytest.mark.filterwarnings("default")]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("whole")
+    model, tasks, world = cold_start(folder, steps=160)
+    with serving_world(world) as service:
+        yield folder, model, list(tasks), service
+
+
+def sizes(model: Path, train_file: Path, out: Path, *, steps: int) -> list[str]:
+    rollout = "actor_rollout_ref.rollout"
+    actor = "actor_rollout_ref.actor"
+    return [
+        f"data.train_files={train_file}",
+        f"data.val_files={train_file}",
+        "data.train_batch_size=4",
+        "data.val_batch_size=4",
+        "data.max_prompt_length=640",
+        "data.max_response_length=640",
+        f"actor_rollout_ref.model.path={model}",
+        f"{actor}.ppo_mini_batch_size=4",
+        f"{actor}.ppo_max_token_len_per_gpu=8192",
+        f"{actor}.optim.lr=1e-3",
+        f"{rollout}.n=4",
+        f"{rollout}.log_prob_max_token_len_per_gpu=8192",
+        "mia.k=1",
+        "mia.reply_tokens=48",
+        "mia.limits.steps=3",
+        f"trainer.default_local_dir={out}",
+        f"trainer.total_training_steps={steps}",
+        "trainer.save_freq=2",
+        "trainer.total_epochs=10",
+    ]
+
+
+def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(stage: Any) -> None:
+    folder, model, tasks, service = stage
+    assert isinstance(service, Service)
+    rows = write_rows(tasks[:8], folder / "train.parquet", service.url)
+    out = folder / "run"
+    service.down = 40
+    run = train(*sizes(model, rows, out, steps=2), "data.mia_stage=executor", "mia.services.pause_s=0.2")
+    assert run.code == 0, run.log[-6000:]
+    rewards = run.series("critic/score/mean")
+    assert len(rewards) == 2
+    assert all(0 <= one <= 1 for one in rewards)
+    assert max(run.series("actor/grad_norm")) > 0
+    assert max(run.series("training/rollout_probs_diff_max")) < 1e-2
+    assert len(service.requests) > 48
+    assert "is down, so the run pauses" in run.log
+    assert "answers again" in run.log
+    assert max(run.series("mia/searches/mean")) > 0
+    assert max(run.series("mia/tool_s/mean")) > 0
+    assert len((out / "log.jsonl").read_text().splitlines()) == 2
+    assert "executor: reward" in (out / "curve.html").read_text()
+    assert (out / "latest_checkpointed_iteration.txt").read_text() == "2"
+
+    # The other stage goes on where the first stopped: what it resumes is the policy that was trained.
+    again = train(*sizes(model, rows, out, steps=3), "data.mia_stage=planner", "+mia.other=policy")
+    assert again.code == 0, again.log[-6000:]
+    assert again.series("training/global_step") == [3.0]
+    assert len(again.series("critic/score/mean")) == 1
+
+    exported = export(out / "global_step_2", folder / "exported", environment_for("cpu"))
+    moved, began = weights(exported), weights(model)
+    assert moved.keys() == began.keys()
+    assert any((moved[name] - began[name]).abs().max() > 1e-4 for name in began)
+
+
+def weights(model: Path) -> Any:
+    """As transformers loads them."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert AutoTokenizer.from_pretrained(model).chat_template
+    return AutoModelForCausalLM.from_pretrained(model, dtype="float32").state_dict()

@@ -1,0 +1,103 @@
+"""The nano run with a random model: every stage runs, everything is logged, and a killed run goes on."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from random_llama import model, tokenizer
+
+from mia_skill.core.errors import InputError
+
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.filterwarnings("ignore:.past_key_values. is deprecated:FutureWarning"),  # 5.9 knows no other
+]
+
+STAGES = [
+    "executor_start", "executor_trained", "planner_start_no_memory", "planner_start_memory",
+    "planner_trained_no_memory", "planner_trained_memory",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("model")
+    words = tokenizer()
+    model(len(words)).save_pretrained(made)
+    words.save_pretrained(made)
+    return made
+
+
+def nano(folder: Path, out: Path, **options: Any) -> Any:
+    from training.nano import Nano, Options
+
+    sizes = Options(
+        folder, out, world_size=40, worlds=1, hops=(1,), cold_steps=1, cold_batch=2, questions=2, rollouts=2,
+        updates=1, steps=2, test=3, probe=1, context=4096, keep_every=1,
+    )  # fmt: skip
+    return Nano(dataclasses.replace(sizes, **options))
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in (out / "log.jsonl").read_bytes().splitlines()]
+
+
+@pytest.mark.slow
+async def test_a_run_goes_through_every_stage_and_leaves_a_log_a_curve_and_three_model_folders(
+    folder: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    report = await nano(folder, tmp_path / "run").run()
+    assert list(report) == STAGES
+    assert all(0 <= one["low"] <= one["right"] <= one["high"] <= 1 for one in report.values())
+    kinds = [line["kind"] for line in lines(tmp_path / "run")]
+    assert kinds.count("executor") == kinds.count("planner") == 2
+    assert "Training curves" in (tmp_path / "run" / "curve.html").read_text(encoding="utf-8")
+    for role in ("cold", "executor", "planner"):
+        assert AutoModelForCausalLM.from_pretrained(tmp_path / "run" / role)
+        assert AutoTokenizer.from_pretrained(tmp_path / "run" / role).chat_template
+    with pytest.raises(InputError, match="holds a run"):
+        await nano(folder, tmp_path / "run").run()
+
+
+@pytest.mark.slow
+async def test_a_killed_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
+    from training.nano import Nano
+
+    class Killed(Exception):
+        pass
+
+    class Dying(Nano):
+        def log(self, kind: str, **fields: Any) -> None:
+            super().log(kind, **fields)
+            if kind == "executor" and fields["step"] == 1:
+                raise Killed
+
+    run = nano(folder, tmp_path / "run")
+    with pytest.raises(Killed):
+        await Dying(run.options).run()
+    report = await nano(folder, tmp_path / "run", resume=True).run()
+    assert list(report) == STAGES
+    told = lines(tmp_path / "run")
+    assert [line["step"] for line in told if line["kind"] == "executor"] == [0, 1, 1]
+    assert sum(line["kind"] == "cold" for line in told) == 1
+
+
+async def test_there_must_be_a_run_to_resume(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no run to resume"):
+        await nano(folder, tmp_path / "none", resume=True).run()
+
+
+async def test_a_checkpoint_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    from training.tiny import Learner, load
+
+    own, words = load(folder, "cpu")
+    learner = Learner(own, words)
+    Learner(model(64), words).checkpoint(tmp_path / "other.pt")
+    with pytest.raises(InputError, match="another model"):
+        learner.restore(tmp_path / "other.pt")
+    learner.checkpoint(tmp_path / "own.pt")
+    learner.restore(tmp_path / "own.pt")

@@ -1,0 +1,198 @@
+"""Commands of a training run, composed and checked before anything is started: one place says what a stage is."""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from mia_skill.core.errors import InputError
+from mia_skill.core.require import require
+from training.record import Stage, check_row
+
+__all__ = ["MACHINES", "Launch", "Machine", "alternation", "check_launch", "environment_for", "export_command"]
+
+Machine = Literal["one_gpu", "two_gpus", "eight_gpus", "many_nodes", "cpu"]
+MACHINES: tuple[Machine, ...] = ("one_gpu", "two_gpus", "eight_gpus", "many_nodes", "cpu")
+SIZES: Mapping[Stage, Mapping[str, object]] = {
+    "executor": {"data.max_prompt_length": 16384, "data.max_response_length": 16384, "trainer.total_epochs": 8},
+    "planner": {"data.max_prompt_length": 24576, "data.max_response_length": 8192, "trainer.total_epochs": 4},
+}
+"""Spec section 6; the paper's epochs."""
+FLASH = {
+    "actor_rollout_ref.model.use_remove_padding": True,
+    "actor_rollout_ref.model.override_config.attn_implementation": "flash_attention_2",
+}
+"""Without padding, where flash-attn is installed; torch's SDPA with padded micro-batches elsewhere."""
+ROOM = 4
+"""A checkpoint holds weights and two moments in float32, and the one before it stays until it is whole."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One stage."""
+
+    stage: Stage
+    data: Path
+    """Folder of `mia train data`."""
+    model: Path
+    out: Path
+    machine: Machine = "one_gpu"
+    other: tuple[str, str] | None = None
+    """Address and name of the frozen agent."""
+    search: str = "row"
+    overrides: tuple[str, ...] = ()
+    """For hydra, last: they win."""
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What is started."""
+        given: dict[str, object] = {
+            "data.mia_stage": self.stage,
+            "data.train_files": self.data / "train.parquet",
+            "data.val_files": self.data / "dev.parquet",
+            "actor_rollout_ref.model.path": self.model,
+            "trainer.default_local_dir": self.out,
+            "mia.search": self.search,
+            **SIZES[self.stage],
+        }
+        if self.other is not None:
+            given |= {"+mia.other.base_url": self.other[0], "+mia.other.model": self.other[1]}
+        if self.machine != "cpu" and find_spec("flash_attn") is not None:
+            given |= FLASH
+        pairs = [f"{key}={value}" for key, value in given.items()]
+        module = [sys.executable, "-m", "training.onverl.main", "--config-name", self.machine]
+        return (*module, *pairs, *self.overrides)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The newest whole one."""
+        tracker = self.out / "latest_checkpointed_iteration.txt"
+        if not tracker.is_file():
+            return None
+        return self.out / f"global_step_{tracker.read_text().strip()}"
+
+
+def environment_for(machine: Machine, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables of the process: no telemetry, no hub, and veRL's platform where there is no GPU."""
+    fixed = {"RAY_USAGE_STATS_ENABLED": "0", "TOKENIZERS_PARALLELISM": "false"}
+    asked = {"HF_HUB_OFFLINE": "1", "VLLM_USE_FLASHINFER_SAMPLER": "0"}
+    if machine == "cpu":
+        fixed |= {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": "training.onverl.cpu_platform"}
+        asked |= {"OMP_NUM_THREADS": "1", "RAY_memory_monitor_refresh_ms": "0"}
+    return {**asked, **environment, **fixed}
+
+
+def check_launch(launch: Launch) -> None:
+    """What can be known to fail before the run.
+
+    Raises:
+        InputError: files are missing or unfit, the model is none, the checkpoints are of another model, the disk is
+            too full.
+    """
+    pq = require("pyarrow.parquet", extra="corpus")
+    for name in ("train", "dev"):
+        file = launch.data / f"{name}.parquet"
+        if not file.is_file():
+            raise InputError(f"{file} is missing: make it with `mia train data --out {launch.data}`")
+        rows = pq.read_table(file).to_pylist()
+        if not rows:
+            raise InputError(f"{file} has no rows")
+        for number, row in enumerate(rows, 1):
+            check_row(row, launch.stage, number)
+    wanted = model_shape(launch.model)
+    if launch.checkpoint is not None:
+        held = model_shape(launch.checkpoint / "actor" / "huggingface")
+        differing = sorted(key for key in wanted if held.get(key) != wanted[key])
+        if differing:
+            raise InputError(
+                f"{launch.checkpoint} is a checkpoint of another model ({', '.join(differing)} differ): give --out an "
+                "empty folder, or --model the model it began with"
+            )
+    if launch.stage == "planner" and launch.other is None and not any("mia.other" in one for one in launch.overrides):
+        raise InputError("a Planner is trained with a frozen Executor: give --other URL MODEL")
+    check_room(launch)
+
+
+def model_shape(folder: Path) -> dict[str, Any]:
+    """What tells models apart. Raises: InputError: there is no model in the folder."""
+    try:
+        config = orjson.loads((folder / "config.json").read_bytes())
+    except (OSError, orjson.JSONDecodeError) as cause:
+        raise InputError(f"{folder} holds no model (config.json: {cause})") from None
+    names = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
+    return {name: config.get(name) for name in names}
+
+
+def check_room(launch: Launch) -> None:
+    """Raises: InputError: a checkpoint would not fit."""
+    weights = sum(file.stat().st_size for file in launch.model.glob("*.safetensors"))
+    place = launch.out
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < ROOM * weights:
+        need = ROOM * weights / 1e9
+        raise InputError(f"{place} has {free / 1e9:.1f} GB left and a checkpoint needs about {need:.1f} GB")
+
+
+def export_command(checkpoint: Path, out: Path, *, gpu: bool = True) -> tuple[str, ...]:
+    """veRL's own merger: a sharded checkpoint to a Hugging Face folder."""
+    actor = checkpoint if checkpoint.name == "actor" else checkpoint / "actor"
+    made = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
+    made += ["--local_dir", str(actor), "--target_dir", str(out)]
+    return (*made, *([] if gpu else ["--use_cpu_initialization"]))
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One stage of an alternation: what is trained, and whom the frozen agent is served from."""
+
+    launch: Launch
+    served: Path | None
+    """Folder of the frozen agent's model; None: nobody replans in the first Executor stage."""
+    exported: Path
+    port: int
+
+
+def alternation(
+    stages: int,
+    *,
+    data: Path,
+    executor: Path,
+    planner: Path,
+    out: Path,
+    machine: Machine = "one_gpu",
+    port: int = 8141,
+    overrides: Sequence[str] = (),
+) -> tuple[Leg, ...]:
+    """Executor, Planner, Executor, ...: each trained beside the newest export of the other (paper 3.3).
+
+    Raises:
+        InputError: there is no stage.
+    """
+    if stages < 1:
+        raise InputError(f"{stages} stages: there must be at least one")
+    newest: dict[Stage, Path] = {"executor": executor, "planner": planner}
+    legs = []
+    for number in range(stages):
+        stage: Stage = "executor" if number % 2 == 0 else "planner"
+        frozen: Stage = "planner" if stage == "executor" else "executor"
+        folder = out / f"{number + 1}-{stage}"
+        launch = Launch(
+            stage=stage,
+            data=data,
+            model=newest[stage],
+            out=folder,
+            machine=machine,
+            other=(f"http://127.0.0.1:{port}/v1", frozen),
+            overrides=tuple(overrides),
+        )
+        legs.append(Leg(launch, newest[frozen], folder / "export", port))
+        newest[stage] = folder / "export"
+    return tuple(legs)

@@ -1,0 +1,120 @@
+"""Running the stages of an alternation: serve the frozen agent, train, export, next."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import httpx
+
+from mia_skill.core.errors import InputError, MiaError, ModelUnreachableError
+from training.launch import Launch, Leg, check_launch, environment_for, export_command
+
+__all__ = ["StageFailed", "export", "run_launch", "run_legs", "serve_command"]
+
+READY_S = 600.0
+POLL_S = 1.0
+Say = Callable[[str], None]
+Start = Callable[[Sequence[str], Mapping[str, str]], int]
+Serve = Callable[[Leg, Mapping[str, str], Say], AbstractContextManager[None]]
+
+
+class StageFailed(MiaError):
+    """A stage ended early; what it had saved can be resumed."""
+
+
+def serve_command(leg: Leg, share: float = 0.2) -> tuple[str, ...]:
+    """The frozen agent, on a share of the GPU that the trainer leaves free."""
+    name = leg.launch.other[1] if leg.launch.other else "frozen"
+    made = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(leg.served)]
+    made += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(leg.port)]
+    return (*made, "--gpu-memory-utilization", f"{share:g}")
+
+
+def started(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run it, its output as it comes; the exit code."""
+    return subprocess.run(list(command), env=dict(environment), check=False).returncode
+
+
+def run_launch(launch: Launch, start: Start = started) -> Path:
+    """Train one stage, or go on with it. Its newest checkpoint.
+
+    Raises:
+        InputError: it cannot start.
+        StageFailed: it ended early.
+    """
+    check_launch(launch)
+    code = start(launch.command, environment_for(launch.machine))
+    if code != 0:
+        raise StageFailed(
+            f"the {launch.stage}'s run ended with code {code}; its output says why. The same command resumes from "
+            f"{launch.checkpoint or 'the start: no checkpoint was written'}"
+        )
+    if launch.checkpoint is None:
+        raise StageFailed(f"the run ended, and wrote no checkpoint to {launch.out}: set trainer.save_freq")
+    return launch.checkpoint
+
+
+def export(checkpoint: Path, out: Path, environment: Mapping[str, str], start: Start = started) -> Path:
+    """A folder that transformers and `vllm serve` load.
+
+    Raises:
+        InputError: there is no checkpoint.
+        StageFailed: the merger failed, or left no model.
+    """
+    if not (checkpoint / "actor").is_dir() and checkpoint.name != "actor":
+        raise InputError(f"{checkpoint} is no checkpoint: give the folder global_step_N of a run")
+    gpu = environment.get("VERL_PLATFORM") != "cpu"
+    code = start(export_command(checkpoint, out, gpu=gpu), environment)
+    if code != 0 or not (out / "config.json").is_file() or not list(out.glob("*.safetensors")):
+        raise StageFailed(f"veRL's merger ended with code {code} and left no whole model in {out}")
+    return out
+
+
+def run_legs(legs: Sequence[Leg], say: Say, start: Start = started, serve: Serve | None = None) -> Path:
+    """All stages, each skipped if its export is there already. The last export."""
+    for leg in legs:
+        if (leg.exported / "config.json").is_file():
+            say(f"{leg.launch.stage}: {leg.exported} is there already")
+            continue
+        environment = environment_for(leg.launch.machine)
+        with (serve or serving)(leg, environment, say):
+            say(f"{leg.launch.stage}: training {leg.launch.model}")
+            checkpoint = run_launch(leg.launch, start)
+        export(checkpoint, leg.exported, environment, start)
+        say(f"{leg.launch.stage}: {leg.exported}")
+    return legs[-1].exported
+
+
+@contextmanager
+def serving(leg: Leg, environment: Mapping[str, str], say: Say) -> Iterator[None]:
+    """The frozen agent is served meanwhile.
+
+    Raises:
+        ModelUnreachableError: its server did not come up.
+    """
+    if leg.served is None or leg.launch.other is None:
+        yield
+        return
+    url = f"{leg.launch.other[0]}/models"
+    say(f"serving {leg.served} at {leg.launch.other[0]}")
+    server = subprocess.Popen(serve_command(leg), env=dict(environment))
+    try:
+        until = time.monotonic() + READY_S
+        while not answers(url):
+            if server.poll() is not None or time.monotonic() > until:
+                raise ModelUnreachableError(f"the frozen agent's server did not come up at {url}; its output says why")
+            time.sleep(POLL_S)
+        yield
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5.0, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,1 @@
+"""Settings of veRL runs, composed by hydra."""

@@ -1,0 +1,88 @@
+"""The reward hook of veRL's runs: eq. 2 and eq. 4 over what the agent loop reports. Pure; no network, no files.
+
+`reward.custom_reward_function.path=pkg://training.onverl.outcome` and `.name=compute_score`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from mia_skill.core.errors import InputError, JudgeError
+from mia_skill.core.types import Outcome
+from training.reward import (
+    ExecutorOutcome,
+    PlannerOutcome,
+    executor_reward,
+    planner_reward,
+    planner_reward_unsupervised,
+)
+from training.rollout import Rollout
+
+__all__ = ["KEY", "compute_score", "report", "reward_of"]
+
+KEY = "mia"
+"""Where the loop's report lies among the extra fields."""
+
+
+def report(made: Rollout) -> dict[str, Any]:
+    """What the reward needs to know of a rollout.
+
+    Raises:
+        JudgeError: there is no sample in it.
+    """
+    if made.outcome is None:
+        raise JudgeError(made.lost or "nobody judged this rollout: no sample", raw="")
+    steps = made.episode.trajectory.steps if made.episode else ()
+    kind = "executor" if isinstance(made.outcome, ExecutorOutcome) else "planner"
+    return {"kind": kind, "outcome": made.outcome.model_dump(mode="json"), "searches": len(steps)}
+
+
+def reward_of(told: Mapping[str, Any], variant: str = "paper") -> float:
+    """The reward.
+
+    Raises:
+        InputError: the report is not one of ours.
+        JudgeError: a verdict is missing. Never means 0.
+    """
+    try:
+        if told["kind"] == "executor":
+            reward = executor_reward(ExecutorOutcome.model_validate(told["outcome"]))
+        else:
+            outcome = PlannerOutcome.model_validate(told["outcome"])
+            reward = planner_reward_unsupervised(outcome) if variant == "unsupervised" else planner_reward(outcome)
+    except (KeyError, TypeError, ValidationError) as cause:
+        raise InputError(f"this rollout was not made by an agent loop of training.onverl.loops: {cause!r}") from None
+    if reward is None:
+        raise JudgeError("a verdict is missing: no sample", raw="")
+    return reward
+
+
+async def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: object,
+    extra_info: Mapping[str, Any] | None = None,
+    variant: str = "paper",
+    **more: Any,
+) -> dict[str, float]:
+    """veRL's reward function: the score, and figures that become metrics.
+
+    Raises:
+        InputError, JudgeError: no reward; veRL marks the sample as failed and leaves it out of its group.
+    """
+    told = (extra_info or {}).get(KEY)
+    if not isinstance(told, Mapping):
+        raise InputError(f"there is no report of an agent loop under {KEY!r} of {data_source}")
+    outcome = told.get("outcome", {})
+    final = outcome.get("verdict", outcome.get("final"))
+    first = outcome.get("first", final)
+    return {
+        "score": reward_of(told, variant),
+        "acc": float(final == Outcome.CORRECT),
+        "first_acc": float(first == Outcome.CORRECT),
+        "format_ok": float(bool(outcome.get("format_ok"))),
+        "tool_ok": float(bool(outcome.get("tool_ok", True))),
+        "replanned": float(bool(outcome.get("replanned"))),
+        "searches": float(told.get("searches", 0)),
+    }

@@ -1,0 +1,122 @@
+"""veRL's synchronous trainer with guards: a run that has gone wrong saves what it has and stops, saying why."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+from omegaconf import OmegaConf
+from verl.trainer.ppo.v1 import register_trainer
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+
+from mia_skill.core.errors import BankUnwritableError, InputError, boundary
+from mia_skill.core.types import Outcome
+from training.curve import write_curve
+from training.onverl.guards import Guard, RunStopped, read_limits
+from training.onverl.outcome import KEY
+
+__all__ = ["GuardedTrainer", "figures_of"]
+
+NAMES = {
+    "entropy": "actor/entropy",
+    "reward": "critic/score/mean",
+    "cut": "response_length/clip_ratio",
+    "grad_norm": "actor/grad_norm",
+    "loss": "actor/pg_loss",
+    "drift": "training/rollout_probs_diff_mean",
+    "searches": "mia/searches/mean",
+    "right": "mia/acc/mean",
+}
+"""Ours to veRL's."""
+POLL_S = 0.2
+"""veRL looks for finished rollouts every 2 s, which rounds short steps up."""
+
+
+@register_trainer("mia")
+class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
+    """`trainer.v1.trainer_mode=mia`. The limits stand under `mia_guards`."""
+
+    def __init__(self, config: Any) -> None:
+        """Raises: ConfigError: a guard is set wrongly. InputError: the disk has no room for a checkpoint folder."""
+        # veRL asks for the mode by name: any other one drops a whole group for one rollout without a sample.
+        config.trainer.v1.trainer_mode = "sync"
+        super().__init__(config)
+        given = OmegaConf.select(config, "mia_guards")
+        limits: Any = OmegaConf.to_container(given, resolve=True) if given is not None else None
+        self.guard = Guard(read_limits(limits))
+        self.replay_buffer.poll_interval = POLL_S
+        check_folder(str(config.trainer.default_local_dir))
+
+    def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        """veRL's figures of a step, then a look at them.
+
+        Raises:
+            RunStopped: a guard ended the run. The last good checkpoint stays; this step is saved unless it is broken.
+        """
+        reports = reports_of(batch)
+        super()._compute_metrics(batch, metrics, *args, **kwargs)
+        metrics.update(means_of(reports))
+        figures = figures_of(metrics)
+        folder = Path(self.config.trainer.default_local_dir)
+        keep(folder, {"kind": str(self.config.data.get("mia_stage", "run")), "step": self.global_steps, **figures})
+        why = self.guard.look(figures)
+        if why is None:
+            return
+        if not why.startswith("not a number"):
+            self._save_checkpoint()
+        self.logger.log(data=metrics, step=self.global_steps)
+        raise RunStopped(
+            f"step {self.global_steps} was the last: {why}. Checkpoints are in {folder}; resume with other settings "
+            "(a lower actor.optim.lr, mia_guards.*), or from an earlier one with trainer.resume_mode=resume_path"
+        )
+
+
+def figures_of(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """What the guard looks at."""
+    return {name: float(metrics[theirs]) for name, theirs in NAMES.items() if theirs in metrics}
+
+
+def keep(folder: Path, line: Mapping[str, Any]) -> None:
+    """The step's figures, and the curves so far as one page."""
+    log = folder / "log.jsonl"
+    with boundary(BankUnwritableError, f"writing {log}", OSError), log.open("ab") as file:
+        file.write(orjson.dumps(line) + b"\n")
+    write_curve(log, folder / "curve.html")
+
+
+def reports_of(batch: Any) -> list[dict[str, Any]]:
+    """What our loops said of the rollouts of a batch."""
+    import transfer_queue as tq
+
+    held = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"])
+    extra = held.pop("extra_fields").tolist()
+    kept = [more for more, tag in zip(extra, batch.tags, strict=True) if not tag.get("is_padding", False)]
+    return [more[KEY] for more in kept if isinstance(more, dict) and KEY in more]
+
+
+def means_of(reports: list[dict[str, Any]]) -> dict[str, float]:
+    """Figures of an agent that veRL does not count."""
+    found: dict[str, list[float]] = {}
+    for told in reports:
+        outcome = told["outcome"]
+        final = outcome.get("verdict", outcome.get("final"))
+        found.setdefault("acc", []).append(float(final == Outcome.CORRECT))
+        for name in ("tool_ok", "format_ok", "replanned"):
+            if name in outcome:
+                found.setdefault(name, []).append(float(outcome[name]))
+        for name in ("searches", "tool_s", "generate_s"):
+            found.setdefault(name, []).append(float(told.get(name, 0.0)))
+    return {f"mia/{name}/mean": sum(values) / len(values) for name, values in found.items()}
+
+
+def check_folder(folder: str) -> None:
+    """Raises: InputError: nothing can be written there; better known now than at the first checkpoint."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        probe = os.path.join(folder, ".probe")
+        with open(probe, "wb") as file:
+            file.write(b"\0" * 4096)
+        os.remove(probe)
+    except OSError as cause:
+        raise InputError(f"checkpoints cannot be written to {folder}: {cause.strerror or cause}") from cause

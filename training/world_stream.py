@@ -1,0 +1,287 @@
+"""The world stream with a policy that plans: `python -m training.world_stream --planner FOLDER --out FOLDER`.
+
+Ways: `static` (no memory, no learning), `memory`, `gold` (memory and weights learn from gold verdicts), `unsupervised`
+(the same from our own evidence checks, abstentions masked), `wrong` (as gold, but a stretch of the stream is judged
+wrongly). The frozen ways share a process, the learning ones have one for each seed; all start from one set of weights,
+see the same questions in the same order, so that their answers can be compared. `--show` shows old results again.
+"""
+
+import argparse
+import asyncio
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import orjson
+
+from mia_skill.agents.manager import Manager
+from mia_skill.core.config import BudgetConfig
+from mia_skill.core.errors import MiaError
+from mia_skill.core.types import Question
+from mia_skill.core.verdict import Case, Verdict
+from retrieval.bank import MemoryQuery
+from retrieval.embed import HashEmbedder
+from retrieval.sqlite_bank import SqliteBank
+from training.gold import GoldJudge, first_plan
+from training.groups import Group, NullUpdater, UpdateStats, stats_of
+from training.policy import Renderer, TokenPolicy
+from training.replies import played_of
+from training.stream_report import Line, report
+from training.task import Task, WorldShelf, world_tasks
+from training.token_student import TokenStudent
+from training.ttl import Answered, TestTime
+from trust.evidence import examine
+from trust.reference import exact_match
+
+__all__ = ["WAYS", "Options", "play"]
+
+FROZEN = ("static", "memory")
+WAYS = (*FROZEN, "gold", "unsupervised", "wrong")
+LIMITS = BudgetConfig(steps=8, searches=8, tokens=1_000_000)
+START_S = 25.0
+"""Of the budget, for loading and for the report."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Sizes of a run."""
+
+    planner: Path
+    out: Path
+    executor: Path = Path()
+    """The frozen Executor's weights; by default the Planner's."""
+    device: str = "cpu"
+    budget_s: float = 140.0
+    """Wall time of everything: a way that is not through by then stops between two batches."""
+    ways: tuple[str, ...] = WAYS
+    seeds: tuple[int, ...] = (1, 2, 3)
+    questions: int = 96
+    batch: int = 16
+    width: int = 4
+    size: int = 400
+    hops: tuple[int, ...] = (1, 2, 3)
+    lr: float = 1e-4
+    rank: int = 16
+    """Of the adapter that learns; 0 trains all weights."""
+    lie: float = 0.25
+    """Share of the stream that the way `wrong` judges wrongly, from the first third on."""
+    context: int = 1024
+    tokens: int = 128
+
+
+class InPlace:
+    """The tiny learner between two batches: nobody samples while it learns, so no version is copied."""
+
+    name = "tiny"
+
+    def __init__(self, learner: Any) -> None:
+        self.learner, self.version = learner, 0
+
+    async def update(self, groups: Sequence[Group], /) -> UpdateStats:
+        """One GRPO step."""
+        stats = self.learner.update(played_of(groups))
+        self.version += bool(stats.rows)
+        figures = {name: float(getattr(stats, name)) for name in ("rows", "entropy", "drift", "grad_norm", "seconds")}
+        return stats_of(groups, version=self.version, metrics=figures)
+
+
+@dataclass(frozen=True)
+class Pens:
+    """Who writes: the Planner, which may learn, and the frozen Executor."""
+
+    planner: Any
+    executor: Any
+    renderer: Renderer
+    learner: Any = None
+
+
+def pens_of(options: Options, rows: int, learns: bool) -> Pens:
+    """Load the weights."""
+    from training.tiny import Learner, load
+
+    other = options.executor if options.executor != Path() else options.planner
+    executor, renderer = sampler_of(other, options, rows)
+    if not learns:
+        return Pens(sampler_of(options.planner, options, rows)[0], executor, renderer)
+    learner = Learner(
+        *load(options.planner, options.device), lr=options.lr, lora_rank=options.rank, sample_batch=rows,
+        context=options.context + 128, tokens_per_batch=2048,
+    )  # fmt: skip
+    return Pens(learner.sampler, executor, renderer, learner)
+
+
+def sampler_of(folder: Path, options: Options, rows: int) -> tuple[Any, Renderer]:
+    """One that only writes: its weights are not kept a second time in float32."""
+    from training.decoder import GraphDecoder, PlainDecoder
+    from training.tiny import LocalSampler, load
+
+    model, tokenizer = load(folder, "cpu")
+    decoder: Any
+    if options.device == "cpu":
+        decoder = PlainDecoder(model.eval())
+    else:
+        decoder = GraphDecoder(model.config, options.device, rows=rows, length=options.context + 128)
+        decoder.load(model.state_dict())
+    return LocalSampler(decoder, tokenizer, batch=rows), Renderer(tokenizer)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The questions of one seed, with their answers."""
+
+    tasks: dict[str, Task]
+    """By the text of the question, in order."""
+    shelf: WorldShelf
+    lied: frozenset[str]
+    """Questions that a wrong judge gets wrong."""
+
+    def right(self, question: Question, answer: str) -> bool:
+        """Is it the gold answer?"""
+        return bool(exact_match(answer, self.tasks[question.text].gold))
+
+
+def stream_of(options: Options, seed: int) -> Stream:
+    """In the order of the seed."""
+    tasks, _, world = world_tasks(7000 + seed, options.size, hops=options.hops)
+    chosen = random.Random(f"stream {seed}").sample(list(tasks), min(options.questions, len(tasks)))
+    third, count = len(chosen) // 3, round(options.lie * len(chosen))
+    lied = frozenset(task.question.text for task in chosen[third : third + count])
+    return Stream({task.question.text: task for task in chosen}, WorldShelf(world), lied)
+
+
+async def evidence(_question: Question, case: Case, /) -> Verdict:
+    """Judges without gold and without a model."""
+    return await asyncio.to_thread(examine, case)
+
+
+async def play(options: Options, way: str, seed: int, pens: Pens) -> dict[str, Any]:
+    """One way on one seed."""
+    began, stream, lines = perf_counter(), stream_of(options, seed), dict[str, Line]()
+
+    def pen(sampler: Any, warm: float) -> TokenPolicy:
+        return TokenPolicy(sampler, pens.renderer, temperature=warm, context=options.context, max_tokens=options.tokens)
+
+    # One plan is the likeliest one; several must differ.
+    warm = 1.0 if pens.learner else 0.0
+    student = TokenStudent(lambda: pen(pens.planner, warm), lambda: pen(pens.executor, 0.0), stream.shelf, LIMITS)
+    gold = GoldJudge(stream.right, lambda question: way == "wrong" and question.text in stream.lied)
+
+    def record(one: Answered) -> None:
+        told, task = stream.right(one.question, one.answer), stream.tasks[one.question.text]
+        lines[one.question.text] = Line(way, seed, one.number, told, bool(one.answer), task.hops, task.shape)
+
+    def query(one: Question) -> MemoryQuery:
+        shown = 0 if way == "static" else 2
+        return MemoryQuery(text=one.text, k_success=shown, k_failure=0, task=one.id, withhold=0.05, seed=seed)
+
+    with tempfile.TemporaryDirectory() as folder:
+        bank = SqliteBank.open(Path(folder) / "bank.sqlite3", HashEmbedder())
+        loop = TestTime(
+            manager=Manager(bank),
+            student=student,
+            judge=evidence if way == "unsupervised" else gold,
+            updater=InPlace(pens.learner) if pens.learner else NullUpdater(),
+            pick=first_plan,
+            query=query,
+            record=record,
+            width=options.width if pens.learner else 1,
+            rng=random.Random(seed),
+            talks=student if pens.learner else None,
+        )
+        steps = await batches(options, loop, stream, began)
+        bank.close()
+    # A question for which no plan was written has no answer: that is counted, and not left out.
+    asked = list(stream.tasks.values())[: sum(step["asked"] for step in steps)]
+    all_lines = [
+        lines.get(task.question.text) or Line(way, seed, at, False, False, task.hops, task.shape)
+        for at, task in enumerate(asked)
+    ]
+    told = {"way": way, "seed": seed, "lines": [asdict(one) for one in all_lines], "steps": steps}
+    return told | {"searches": student.searches, "written": student.written, "seconds": perf_counter() - began}
+
+
+async def batches(options: Options, loop: TestTime, stream: Stream, began: float) -> list[dict[str, Any]]:
+    """The stream, until the time is over."""
+    asked, steps = [task.question for task in stream.tasks.values()], []
+    for start in range(0, len(asked), options.batch):
+        at = perf_counter()
+        if at - began > options.budget_s:
+            break
+        batch = asked[start : start + options.batch]
+        learned = await loop.batch(batch)
+        voted = sum(stream.right(one.question, one.majority) for one in learned.answered)
+        step: dict[str, Any] = {
+            "asked": len(batch),
+            "majority_right": voted,
+            "skipped": learned.skipped,
+            "stored": learned.stored,
+        }
+        step |= {"groups": learned.update.groups, "masked": learned.update.masked, "took_s": perf_counter() - at}
+        steps.append(step | learned.update.metrics)
+    return steps
+
+
+async def play_job(options: Options, way: str, seed: int) -> list[dict[str, Any]]:
+    """What one process plays: one learning way on one seed, or all frozen ways on all seeds."""
+    if way != "frozen":
+        pens = pens_of(options, options.batch * options.width, True)
+        return [await play(options, way, seed, pens)]
+    places = [(one, number) for one in options.ways if one in FROZEN for number in options.seeds]
+    pens = pens_of(options, options.batch * len(places), False)
+    return list(await asyncio.gather(*(play(options, one, number, pens) for one, number in places)))
+
+
+def run_all(options: Options, arguments: Sequence[str]) -> int:
+    """Every way on every seed, at once; then the report. Answers how many failed."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    jobs = [("frozen", 0)] if set(options.ways) & set(FROZEN) else []
+    jobs += list(product([way for way in options.ways if way not in FROZEN], options.seeds))
+    running = {}
+    for way, seed in jobs:
+        command = [sys.executable, "-m", "training.world_stream", *arguments, "--one", way, str(seed)]
+        with (options.out / f"ttl_{way}_{seed}.log").open("wb") as log:
+            running[way, seed] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    failed = [place for place, process in running.items() if process.wait()]
+    text = report(options.out)
+    sys.stdout.write(f"{text}\nfailed: {failed or 'none'}\n")
+    return len(failed)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Flags are named as the fields."""
+    base = Options(Path(), Path())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, value in asdict(base).items():
+        many = isinstance(value, tuple)
+        kind = type(value[0]) if many else (Path if isinstance(value, Path) else type(value))
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=value, nargs="+" if many else None)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--show", action="store_true", help="only show the results in --out")
+    given = vars(parser.parse_args(arguments))
+    one, show = given.pop("one"), given.pop("show")
+    chosen: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in given.items()}
+    options = replace(base, **chosen)
+    if show:
+        sys.stdout.write(report(options.out) + "\n")
+        return 0
+    if one is None:
+        return run_all(options, arguments)
+    try:
+        told = asyncio.run(play_job(replace(options, budget_s=options.budget_s - START_S), one[0], int(one[1])))
+    except MiaError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
+    for run in told:
+        (options.out / f"ttl_{run['way']}_{run['seed']}.json").write_bytes(orjson.dumps(run))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
