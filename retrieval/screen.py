@@ -35,9 +35,9 @@ class Coded(NamedTuple):
     code_ND: NDArray[np.int8]
     scale_N: NDArray[np.float32]
     error_N: NDArray[np.float32]
-    """Length of what rounding took away."""
+    """Length of what rounding took away, in scales."""
     length_N: NDArray[np.float32]
-    """Of the row."""
+    """Of the row, in scales."""
 
 
 class Screen:
@@ -48,7 +48,7 @@ class Screen:
         largest = largest_code(row_ND.shape[1])
         parts = [rounded(row_ND[start : start + BLOCK], largest) for start in range(0, len(row_ND), BLOCK)]
         code_ND, scale_N, error_N, length_N = (np.concatenate(column) for column in zip(*parts, strict=True))
-        self._error, self._length = float(error_N.max()), float(length_N.max())
+        self._error, self._length = float((error_N * scale_N).max()), float((length_N * scale_N).max())
         self._product = Int8Product(code_ND, scale_N)
 
     def search(self, query_QD: Rows, depth: int) -> Iterator[list[tuple[int, float]]]:
@@ -59,9 +59,10 @@ class Screen:
     def _some(self, query_QD: Rows, depth: int) -> Iterator[list[tuple[int, float]]]:
         coded = rounded(query_QD, FULL)
         score_QN = self._product.scores(coded.code_ND)
+        # In units of the queries' scales, as the scores are.
         error = coded.length_N * self._error + coded.error_N * (self._length + self._error)
         room = 2 * (error + ROUNDING * coded.length_N * self._length)
-        floor_Q = reached_by(score_QN, depth) - room / coded.scale_N
+        floor_Q = reached_by(score_QN, depth) - room
         for query_D, score_N, floor in zip(query_QD, score_QN, floor_Q, strict=True):
             near = np.flatnonzero(score_N >= floor)
             # Not `take`: it first copies all rows of a mapped file that are not aligned.
@@ -82,6 +83,7 @@ def reached_by(score_QN: Rows, depth: int) -> Rows:
 def rounded(row_ND: Rows, largest: int) -> Coded:
     """Each row as whole numbers up to `largest`, times a scale."""
     scale_N = np.maximum(np.abs(row_ND).max(axis=1) / np.float32(largest), TINY)
-    code_ND = np.rint(row_ND / scale_N[:, None])
-    error_N = np.linalg.norm(row_ND - code_ND * scale_N[:, None], axis=1)
-    return Coded(code_ND.astype(np.int8), scale_N, error_N, np.linalg.norm(row_ND, axis=1))
+    scaled_ND = row_ND / scale_N[:, None]
+    code_ND = np.rint(scaled_ND)
+    error_N = np.linalg.norm(scaled_ND - code_ND, axis=1)
+    return Coded(code_ND.astype(np.int8), scale_N, error_N, np.linalg.norm(scaled_ND, axis=1))

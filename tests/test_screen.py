@@ -42,10 +42,15 @@ def test_it_finds_what_comparing_everything_finds(largest: int, depth: int, monk
         )
 
 
+def numbers(most: float) -> st.SearchStrategy[float]:
+    """Zero, or of a size whose products do not vanish in float32."""
+    return st.floats(-most, most, width=32).map(lambda one: one if abs(one) > 1e-9 else 0.0)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
-    rows=arrays(np.float32, (40, 6), elements=st.floats(-1, 1, width=32)),
-    query=arrays(np.float32, (1, 6), elements=st.floats(-100, 100, width=32)),
+    rows=arrays(np.float32, (40, 6), elements=numbers(1)),
+    query=arrays(np.float32, (1, 6), elements=numbers(128)),
     depth=st.integers(1, 40),
 )
 def test_no_rows_however_placed_make_it_miss_one(rows: Rows, query: Rows, depth: int) -> None:

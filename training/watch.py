@@ -13,15 +13,15 @@ __all__ = ["RewardWatch"]
 class RewardWatch:
     """The mean rewards of the latest samples, each with the version that wrote it.
 
-    Looked at after every sample, so the bound is wide: with `z` = 3 and windows of 32, steady rewards raise a false
-    alarm in a few of a hundred streams of a thousand samples (`python -m benchmarks.watch` prints the share).
+    Looked at after every sample, so the bound is wide; `python -m benchmarks.watch` prints how often steady rewards
+    raise a false alarm, and how soon a fall is noticed.
     """
 
-    window: int = 32
+    window: int = 64
     """Samples of each of the two windows."""
     drop: float = 0.05
     """A fall smaller than this is never acted on."""
-    z: float = 3.0
+    z: float = 4.0
     """One-sided bound on the difference of the means, in its standard errors."""
     _seen: deque[tuple[int, float]] = field(init=False, repr=False)
 

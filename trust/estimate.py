@@ -17,8 +17,8 @@ from trust.support import PRESENT
 __all__ = ["estimate", "features", "weakest"]
 
 CONTRADICTIONS = frozenset({"numbers", "dates", "negation", "opposite", "roles", "order"})
-FAR, NEARLY = 0.3, 0.001
-"""A lead from which on more says no more, and one that is none."""
+NEARLY = 0.001
+"""A lead that is none."""
 
 
 def estimate(facts: Facts) -> float:
@@ -39,10 +39,7 @@ def features(facts: Facts) -> dict[str, float]:
         "present": stands,
         "context": stands * here.context,
         "margin": margin(facts, worst),
-        "reach": stands * min(1.0, worst.reach),
-        "ahead": stands * min(1.0, max(0.0, worst.lead) / FAR),
         "first": stands * float(worst.lead > NEARLY),
-        "behind": stands * min(1.0, max(0.0, -worst.lead) / FAR),
         "voices": min(2, max(0, worst.voices - 1)) / 2,
         "shared": worst.voices / max(1, len(set(facts.groups))),
         "silent": min(3, worst.silent) / 3,

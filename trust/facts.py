@@ -45,10 +45,8 @@ class Finding:
     """Independent sources about the very thing that was asked that do not state it."""
     altered: tuple[int, ...] = ()
     """Lines of other sources that are the same sentence with another value."""
-    reach: float = 0.0
-    """Share of the question that the best way to it covers."""
     lead: float = 0.0
-    """How much further that way reaches than the best one to another value of its form."""
+    """How much more of the question the best way to it covers than the best one to another value of its form."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,6 @@ def _find(ground: Ground, ways: Ways, groups: Sequence[int], claim: Statement) -
         silent,
         rivals(ground, groups, claim, standing),
         altered_copies(ground, claim, standing),
-        max((ways.reach[place] for place in standing.places), default=0.0),
         ways.lead(claim, standing) if standing.places else 0.0,
     )
 

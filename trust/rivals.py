@@ -26,7 +26,9 @@ def rivals(ground: Ground, groups: Sequence[int], claim: Statement, here: Standi
         read.setdefault(groups[line.item], set()).update(line.stems, scene.titles[line.item])
     held = {groups[scene.lines[place].item] for place in here.places}
     direct = any(asked.names <= read[group] for group in held)
-    told = {name for place in here.places for name in scene.lines[place].names}
+    told = {
+        name for place in here.places for name in (*scene.lines[place].names, *scene.titles[scene.lines[place].item])
+    }
     links = told - asked.names - set(claim.core) - set(asked.terms)
     terms = set(asked.terms)
     return sum(

@@ -1,7 +1,7 @@
 """Visits through a real Chromium: what scripts make is read, and nothing but public addresses is ever reached."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from loopback import Loopback, Wire, html, names, reply, serving
 
 from mia_skill.core.config import VisitConfig
 from mia_skill.core.errors import ConfigError, VisitError
+from retrieval.address import resolve
 from retrieval.visit import Visitor
 
 pytestmark = pytest.mark.browser
@@ -28,9 +29,16 @@ MADE = """<html><head><title>Made</title></head><body><div id="x"></div><script>
 </script></body></html>"""
 
 
-def scripted(urls: list[str], mode: str = "cors") -> bytes:
-    page = MADE.replace("URLS", repr(urls)).replace("MODE", repr(mode)).encode()
+def scripted(urls: list[str], mode: str = "cors", frames: str = "") -> bytes:
+    page = MADE.replace("URLS", repr(urls)).replace("MODE", repr(mode)).replace("<div", f"{frames}<div").encode()
     return reply(200, page, "Content-Type: text/html; charset=utf-8")
+
+
+async def resolved(host: str, port: int) -> Sequence[str]:
+    """Made-up names are public ones; addresses and this machine's names are what they are."""
+    if host.endswith(".example"):
+        return await names(inner_example="10.0.0.7")(host, port)
+    return await resolve(host, port)
 
 
 @asynccontextmanager
@@ -39,7 +47,7 @@ async def visiting(pages: dict[str, bytes], **settings: object) -> AsyncIterator
     async with serving(pages) as server:
         wire = Wire(server.port)
         config = VisitConfig.model_validate({"browser": "scripts", "timeout_s": 60.0, **settings})
-        visitor = Visitor(config, resolve=names(inner_example="10.0.0.7"), network=wire)
+        visitor = Visitor(config, resolve=resolved, network=wire)
         try:
             yield visitor, server, wire
         finally:
@@ -72,15 +80,16 @@ async def test_a_page_reaches_no_closed_address_whatever_way_it_tries() -> None:
             "file:///etc/passwd",
         ]
         frames = "".join(f"<iframe src='{url}'></iframe><img src='{url}'>" for url in closed)
-        page = scripted(closed, "no-cors").replace(b"<div id", frames.encode() + b"<div id")
+        page = scripted(closed, "no-cors", frames)
         hop = reply(302, b"", f"Location: http://127.0.0.1:{trap.port}/secret")
-        async with visiting({"/": page, "/hop": hop}) as (visitor, _, wire):
+        async with visiting({"/": page, "/hop": hop}) as (visitor, server, wire):
             shown = await visitor.visit(f"{SITE}/")
         assert trap.requests == []
+        assert server.requests.count("/hop") >= 1
+        assert not {"/secret", "/latest/meta-data/"} & set(server.requests)
     assert set(wire.reached) == {"93.184.215.14"}
     text = " ".join(one.text for one in shown.passages)
     assert "Aldric Tesh" in text
-    assert "secret</" not in text
     assert "root:" not in text
 
 

@@ -1,0 +1,92 @@
+"""A student whose Planner learns: what it wrote reaches the updater token by token."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+import pytest
+from test_token_policy import renderer
+
+from mia_skill.agents.manager import Manager
+from mia_skill.core.chat import ScriptedChat
+from mia_skill.core.config import BudgetConfig
+from mia_skill.core.errors import PlanError
+from mia_skill.core.types import Passage, Plan, Question
+from retrieval.bank import MemoryQuery, Recall
+from retrieval.embed import HashEmbedder
+from retrieval.sqlite_bank import SqliteBank
+from training.coldstart import ScriptedSampler
+from training.gold import GoldJudge, first_plan
+from training.groups import Group, NullUpdater, UpdateStats
+from training.policy import TokenPolicy
+from training.token_student import TokenStudent
+from training.ttl import TestTime
+
+QUESTION = Question(text="Who founded Velmora Works?", id="q1")
+PLAN = orjson.dumps({"steps": ["find the founder"], "memory_ids": []}).decode()
+KEEP = orjson.dumps({"need_replan": False, "reason": "found", "steps": []}).decode()
+CALL = '<tool_call>{"name": "search", "arguments": {"query": "Velmora Works"}}</tool_call>'
+
+
+class Shelf:
+    name = "shelf"
+
+    async def search(self, query: str, k: int = 5) -> tuple[Passage, ...]:
+        return (Passage(id="p", title="Velmora Works", text="Velmora Works was founded by Aldric Tesh."),)
+
+
+def student(*pens: Sequence[str]) -> TokenStudent:
+    """Each pen writes its texts; every run of the Executor finds the answer of its turn."""
+    letters, left, answers = renderer(), [list(one) for one in pens], iter(("Aldric Tesh", "Bera Noll"))
+
+    def planner() -> TokenPolicy:
+        return TokenPolicy(ScriptedSampler(letters, left.pop(0)), letters, context=100_000)
+
+    def executor() -> ScriptedChat:
+        return ScriptedChat([CALL, f"<answer>{next(answers)}</answer>"])
+
+    return TokenStudent(planner, executor, Shelf(), BudgetConfig(steps=4))
+
+
+async def test_plans_reflections_and_replies_that_are_no_plan_reach_the_updater_with_their_tokens(
+    tmp_path: Path,
+) -> None:
+    seen: list[Group] = []
+
+    class Watching(NullUpdater):
+        async def update(self, groups: Sequence[Group], /) -> UpdateStats:
+            seen.extend(groups)
+            return await super().update(groups)
+
+    made = student([PLAN, KEEP], ["I would look it up."], [PLAN, "Hm."])
+    bank = SqliteBank.open(tmp_path / "bank.sqlite3", HashEmbedder())
+    loop = TestTime(
+        manager=Manager(bank),
+        student=made,
+        judge=GoldJudge(lambda _question, answer: answer == "Aldric Tesh"),
+        updater=Watching(),
+        pick=first_plan,
+        query=lambda one: MemoryQuery(text=one.text),
+        record=lambda _answered: None,
+        width=3,
+        talks=made,
+    )
+    await loop.batch((QUESTION,))
+    bank.close()
+    (group,) = seen
+    assert [one.reward for one in group.rollouts] == pytest.approx([1.0, 0.0, 0.0])
+    assert [len(one.tokens) for one in group.rollouts] == [2, 2, 1]
+    letters = renderer()
+    first = group.rollouts[0].tokens[0]
+    written = [token for token, own in zip(first.ids, first.mask, strict=True) if own]
+    assert letters.decode(written) == PLAN
+    assert (made.searches, made.written > 0) == (2, True)
+
+
+async def test_a_question_for_which_no_plan_was_written_is_an_error_and_keeps_nothing() -> None:
+    made = student(["no"], ["nor this"])
+    with pytest.raises(PlanError, match="none of 2"):
+        await made.plans(QUESTION, Recall(), 2)
+    assert made.spoilt(QUESTION) == ()
+    with pytest.raises(PlanError, match="not written here"):
+        await made.attempt(QUESTION, Plan(steps=("a",)))
