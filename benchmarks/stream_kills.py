@@ -86,7 +86,7 @@ class Doomed(OutsideLearner):
         assert child.stdout is not None
         with child.stdout:
             child.stdout.readline()  # it has begun: the kill falls into its work, not into its imports
-        killer = threading.Timer(self.rng.uniform(0, 0.16), child.kill)
+        killer = threading.Timer(self.rng.uniform(0, 0.8), child.kill)
         killer.start()
         code = child.wait()
         killer.cancel()
