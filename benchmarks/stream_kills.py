@@ -82,7 +82,10 @@ class Doomed(OutsideLearner):
     rng = random.Random(1)
 
     def _run(self, places: dict[str, str]) -> None:
-        child = subprocess.Popen([part.format_map(places) for part in self.command])
+        child = subprocess.Popen([part.format_map(places) for part in self.command], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        with child.stdout:
+            child.stdout.readline()  # it has begun: the kill falls into its work, not into its imports
         killer = threading.Timer(self.rng.uniform(0, 0.8), child.kill)
         killer.start()
         code = child.wait()
@@ -96,6 +99,7 @@ def train(parent: str, groups: str, out: str) -> None:
     from training.outside import read_groups
 
     learner = ScriptedLearner()
+    print("begun", flush=True)
     time.sleep(0.05)
     made, _ = learner.update(learner.load(Path(parent)), read_groups(Path(groups)))
     partial = Path(out).with_name("partial")

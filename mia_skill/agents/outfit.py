@@ -69,7 +69,8 @@ def tools_for(mia: "Mia", question: Question, image: "ImageQuery | None") -> tup
         with used.once("image_search", question.text) if mia.config.images.once else nullcontext():
             return await mia.sources.similar(image, mia.config.images.k)
 
-    tools: list[AgentTool] = [VisitTool(opened)] if mia.sources.opens else []
+    offered = mia.sources.opens and mia.config.visit.mode != "off"
+    tools: list[AgentTool] = [VisitTool(opened)] if offered else []
     if image is not None and mia.sources.images is not None:
         tools.append(ImageTool(looked))
     return tuple(tools)

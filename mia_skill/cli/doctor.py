@@ -32,6 +32,7 @@ EXTRAS = {
     "checker": "onnx",
     "ray": "ray",
     "flash": "flash_attn",
+    "mem0": "mem0",
 }
 """A package that only this extra brings."""
 ROLES: tuple[Role, ...] = ("manager", "planner", "executor", "judge", "router")

@@ -76,9 +76,10 @@ def compare_command(folder: Path, json_: bool) -> None:
 @json_flag
 def methods_command(json_: bool) -> None:
     """All methods: where each is from, and what differs here."""
-    from mia_skill.evaluation.methods import METHODS, source_of
+    from mia_skill.evaluation.methods import BY_PACKAGE, METHODS, source_of
 
-    told = [dict(zip(("method", "source", "differs"), (name, *source_of(name)), strict=True)) for name in METHODS]
+    names = (*METHODS, *BY_PACKAGE)
+    told = [dict(zip(("method", "source", "differs"), (name, *source_of(name)), strict=True)) for name in names]
     if json_:
         click.echo(as_json({"methods": told}))
         return

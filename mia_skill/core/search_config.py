@@ -87,7 +87,7 @@ class VisitConfig(Section):
     """Opening pages."""
 
     mode: Literal["auto", "on", "off"] = "auto"
-    """"auto": where a web engine is configured. Needs the extra `web`."""
+    """"auto": where a web engine is configured, which needs the extra `web`; "off" offers no model a `visit` at all."""
     timeout_s: float = Field(default=20.0, gt=0)
     """For the whole page: name, robots.txt, redirects and body."""
     read_s: float = Field(default=15.0, gt=0)

@@ -125,7 +125,8 @@ class AMem(Shelved):
     name: str = "amem"
     source: str = "A-Mem (Xu et al. 2025): notes with keywords, tags and links; neighbours evolve"
     differs: str = (
-        f"re-implemented (its package needs a vector server); one note a run, top {NOTES_K} with their links; links by "
+        "re-implemented: the authors publish no package (a-mem on the index is another's, with torch and Chroma); "
+        f"one note a run, top {NOTES_K} with their links; links by "
         "similarity, tags of neighbours grow, contexts are not rewritten"
     )
     supervised: bool = False
@@ -173,7 +174,8 @@ class Mem0(Shelved):
     name: str = "mem0"
     source: str = "Mem0 (Chhikara et al. 2025): facts drawn from the dialogue; ADD, UPDATE, DELETE or NOOP"
     differs: str = (
-        f"re-implemented (its package calls its own model and vector store); top {FACTS_K} facts; one call draws facts "
+        "re-implemented in short, so that it runs without a model too (mem0-package is the package itself); "
+        f"top {FACTS_K} facts; one call draws facts "
         "and names what they replace; without a model the fact is the question and its answer"
     )
     supervised: bool = False

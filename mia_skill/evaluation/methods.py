@@ -9,12 +9,13 @@ from mia_skill.core.config import MemoryConfig
 from mia_skill.core.errors import InputError
 from mia_skill.evaluation.baselines import Memento, Rag
 from mia_skill.evaluation.distilled import AMem, Expel, Mem0, ReasoningBank
+from mia_skill.evaluation.mem0_package import Mem0Package
 from mia_skill.evaluation.method import Method, NoMemory, PlanOnly, Shelved
 from mia_skill.evaluation.mia_method import MiaMemory, open_fresh
 from mia_skill.evaluation.shelf import Shelf
 from retrieval.embed import Embedder
 
-__all__ = ["METHODS", "chosen_methods", "make_method", "source_of"]
+__all__ = ["BY_PACKAGE", "METHODS", "chosen_methods", "make_method", "source_of"]
 
 SHELVED: Mapping[str, type[Shelved]] = {
     "rag": Rag,
@@ -24,6 +25,8 @@ SHELVED: Mapping[str, type[Shelved]] = {
     "amem": AMem,
     "mem0": Mem0,
 }
+BY_PACKAGE: Mapping[str, type[Shelved]] = {"mem0-package": Mem0Package}
+"""Through the package of its authors: only by name, since it must be installed (mia-skill[mem0]) and needs a model."""
 METHODS = ("none", "rag", "memory-to-executor", "plan-only", *list(SHELVED)[1:], "mia", "mia-unsupervised")
 
 
@@ -34,9 +37,10 @@ def chosen_methods(text: str) -> tuple[str, ...]:
         InputError: there is no such method.
     """
     wanted = METHODS if text == "all" else tuple(dict.fromkeys(one.strip() for one in text.split(",") if one.strip()))
-    unknown = [one for one in wanted if one not in METHODS]
+    known = (*METHODS, *BY_PACKAGE)
+    unknown = [one for one in wanted if one not in known]
     if unknown or not wanted:
-        raise InputError(f"no method {', '.join(unknown) or '(none)'}; methods: all, {', '.join(METHODS)}")
+        raise InputError(f"no method {', '.join(unknown) or '(none)'}; methods: all, {', '.join(known)}")
     return wanted
 
 
@@ -65,7 +69,12 @@ def source_of(name: str) -> tuple[str, str]:
     chosen_methods(name)
     if name in WITH_BANK:
         return WITH_BANK[name]
-    plain: dict[str, type[NoMemory] | type[Shelved]] = {"none": NoMemory, "plan-only": PlanOnly, **SHELVED}
+    plain: dict[str, type[NoMemory] | type[Shelved]] = {
+        "none": NoMemory,
+        "plan-only": PlanOnly,
+        **SHELVED,
+        **BY_PACKAGE,
+    }
     return plain[name].source, plain[name].differs
 
 
@@ -80,6 +89,8 @@ def make_method(
     source, differs = source_of(name)
     if name in SHELVED:
         return SHELVED[name](Shelf(embedder))
+    if name in BY_PACKAGE:
+        return BY_PACKAGE[name](Shelf(embedder))
     if name not in WITH_BANK:
         return NoMemory() if name == "none" else PlanOnly()
     bank = open_fresh(folder / f"{name}.sqlite3", embedder, memory)

@@ -25,8 +25,9 @@ MIA = (sys.executable, "-c", "from mia_skill.cli import main; main()")
 """The command, whatever is on the path."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
+    """For one module: while its driver is open, its event loop is this thread's, and no async test could run."""
     playwright = pytest.importorskip("playwright.sync_api", reason="run `make test-browser`")
     program = found()
     if program is None:
