@@ -42,6 +42,10 @@ FLAGS = (
     "--virtual-time-budget=8000",
     "--dump-dom",
 )
+KEPT_NAMES = frozenset(
+    {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "FONTCONFIG_PATH", "XDG_RUNTIME_DIR"}
+)
+"""Variables that it is given: it draws what strangers wrote, so the keys of this process are not among them."""
 SCRIPTED = 6
 """Times the bytes of a page that its scripts, styles and data may have."""
 
@@ -94,7 +98,8 @@ class Browser:
 
     async def _drawn(self, command: list[str], url: str) -> bytes:
         try:
-            process = await anyio.open_process(command, stderr=subprocess.DEVNULL, start_new_session=True)
+            env = {name: value for name, value in os.environ.items() if name in KEPT_NAMES}
+            process = await anyio.open_process(command, stderr=subprocess.DEVNULL, start_new_session=True, env=env)
         except OSError as cause:
             raise ConfigError(f"{command[0]} cannot be started ({cause.strerror}): set visit.chromium") from cause
         body = b""

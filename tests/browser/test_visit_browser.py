@@ -122,6 +122,19 @@ async def test_what_a_browser_is_sent_is_bounded() -> None:
     assert "Aldric Tesh" in passage.text
 
 
+async def test_the_browser_is_given_no_key_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIA_MODELS__DEFAULT__API_KEY", "sesame")
+    program = tmp_path / "chromium"
+    program.write_text(
+        "#!/bin/sh\necho '<html><body><article><p>Given are'; env; echo '</p></article></body></html>'\n"
+    )
+    program.chmod(0o755)
+    async with visiting({"/": scripted([])}, chromium=str(program)) as (visitor, _, _):
+        (passage,) = (await visitor.visit(f"{SITE}/")).passages
+    assert "PATH=" in passage.text
+    assert "sesame" not in passage.text
+
+
 async def test_a_program_that_is_not_there_is_named_with_its_setting() -> None:
     async with visiting({"/": scripted([])}, chromium="/nowhere/chromium") as (visitor, _, _):
         with pytest.raises(ConfigError, match=r"visit\.chromium"):
