@@ -109,4 +109,4 @@ bench: $(READY)  ## The benchmark tables that the README quotes
 	@$(BIN)/python benchmarks/corpus_build.py --passages 50000
 
 clean:  ## Remove the environments and caches made here
-	rm -rf $(VENV) $(NANO) .venv-vllm .venv-torch .venv-verl .venv-postgres .venv-peers .npm-peers .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NANO) .venv-vllm .venv-torch .venv-verl .venv-postgres .venv-peers .venv-mem0 .npm-peers .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

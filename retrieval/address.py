@@ -144,6 +144,10 @@ class Door:
     allow: frozenset[str] = frozenset()
     """Hosts, or "host:port", that may be visited although their addresses are closed."""
 
+    def allows(self, host: str, port: int) -> bool:
+        """Whether the host was let through by name."""
+        return host in self.allow or f"{host}:{port}" in self.allow
+
     async def addresses(self, host: str, port: int) -> Sequence[str]:
         """Resolved once; connect to these, and do not resolve again.
 
@@ -154,7 +158,7 @@ class Door:
         found = await self.resolve(host, port)
         if not found:
             raise VisitError(f"the host {host[:80]} has no address")
-        if host in self.allow or f"{host}:{port}" in self.allow:
+        if self.allows(host, port):
             return found
         for one in found:
             if (why := why_not(one)) is not None:

@@ -13,6 +13,8 @@ import httpcore
 from anyio.abc import Process
 
 from mia_skill.core.errors import ConfigError, VisitError
+from retrieval.address import Door, target_of
+from retrieval.connect import GuardedNetwork
 from retrieval.fetch import Fetched
 from retrieval.proxy import CheckingProxy
 
@@ -40,6 +42,10 @@ FLAGS = (
     "--virtual-time-budget=8000",
     "--dump-dom",
 )
+KEPT_NAMES = frozenset(
+    {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "FONTCONFIG_PATH", "XDG_RUNTIME_DIR"}
+)
+"""Variables that it is given: it draws what strangers wrote, so the keys of this process are not among them."""
 SCRIPTED = 6
 """Times the bytes of a page that its scripts, styles and data may have."""
 
@@ -48,8 +54,9 @@ SCRIPTED = 6
 class Browser:
     """Starts a browser for each page, with a profile of its own, and ends it with all its processes."""
 
-    network: httpcore.AsyncNetworkBackend
-    """Checks and connects: a `GuardedNetwork`."""
+    door: Door
+    network: httpcore.AsyncNetworkBackend | None
+    """Makes the connections; a seam for tests."""
     user_agent: str
     max_bytes: int
     limit_s: float
@@ -66,7 +73,8 @@ class Browser:
         program = self.program or next((found for name in NAMES if (found := shutil.which(name))), None)
         if program is None:
             raise ConfigError("visit.browser is on and no Chromium is on the path: install it or set visit.chromium")
-        proxy = CheckingProxy(self.network, SCRIPTED * self.max_bytes)
+        network = GuardedNetwork(self._door_of(url), self.network)
+        proxy = CheckingProxy(network, SCRIPTED * self.max_bytes)
         body, failure = b"", None
         with tempfile.TemporaryDirectory(prefix="mia-browser-", ignore_cleanup_errors=True) as profile:
             async with proxy.listening() as port:
@@ -83,9 +91,15 @@ class Browser:
         cut = len(body) > self.max_bytes
         return Fetched(url, 200, "text/html", "utf-8", body[: self.max_bytes], cut)
 
+    def _door_of(self, url: str) -> Door:
+        """Hosts that are let through are so for whoever asks for them by name: scripts of other pages are not."""
+        target = target_of(url)
+        return self.door if self.door.allows(target.host, target.port) else Door(self.door.resolve)
+
     async def _drawn(self, command: list[str], url: str) -> bytes:
         try:
-            process = await anyio.open_process(command, stderr=subprocess.DEVNULL, start_new_session=True)
+            env = {name: value for name, value in os.environ.items() if name in KEPT_NAMES}
+            process = await anyio.open_process(command, stderr=subprocess.DEVNULL, start_new_session=True, env=env)
         except OSError as cause:
             raise ConfigError(f"{command[0]} cannot be started ({cause.strerror}): set visit.chromium") from cause
         body = b""

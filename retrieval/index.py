@@ -5,7 +5,7 @@ nothing to save. FAISS's own kernel computes them in one pass, at the price of a
 """
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -17,31 +17,11 @@ from retrieval.postings import Postings, Shaped, shaped
 from retrieval.value import Evidence, Standing, standing
 from retrieval.vectors import Rows
 
-__all__ = ["ROUNDING", "Bucket", "Entry", "FlatIndex", "Shelf", "VectorIndex", "faiss_build"]
+__all__ = ["ROUNDING", "Bucket", "Entry", "FlatIndex", "Shelf", "faiss_build"]
 
 
 ROUNDING = 1e-6
 """Two float32 vectors of the same text may multiply to a little under 1: thresholds leave room for it."""
-
-
-class VectorIndex(Protocol):
-    """Positions 0..N-1 with a vector each."""
-
-    def __len__(self) -> int: ...
-
-    def add(self, rows_ND: Rows) -> None:
-        """Append."""
-        ...
-
-    def similarities(self, query_D: Rows) -> Rows:
-        """Inner product of the query with every vector, `[N]`."""
-        ...
-
-    def row(self, position: int) -> Rows: ...
-
-    def swap_remove(self, position: int) -> None:
-        """Put the last vector in the place of this one."""
-        ...
 
 
 class FlatIndex:

@@ -14,7 +14,6 @@ from mia_skill.core.picture import Picture, picture_of
 from mia_skill.core.types import Origin, Passage, Text, Value
 from retrieval.address import Door, Resolve, resolve, target_of
 from retrieval.browser import Browser
-from retrieval.connect import GuardedNetwork
 from retrieval.fetch import Fetched, Fetcher
 from retrieval.hits import canonical_url, page_id
 from retrieval.reader import Read, Reader
@@ -77,9 +76,7 @@ class Visitor:
         self._config = config
         self._tape = tape
         door = Door(resolve, frozenset(config.allow_hosts))
-        self._browser = Browser(
-            GuardedNetwork(door, network), config.user_agent, config.max_bytes, config.timeout_s, config.chromium
-        )
+        self._browser = Browser(door, network, config.user_agent, config.max_bytes, config.timeout_s, config.chromium)
         self._drawing = anyio.CapacityLimiter(1)
         self._fetcher = Fetcher(
             door,

@@ -1,6 +1,6 @@
 """The parts of our veRL adapters that need no veRL: sampler, tokens between turns, rows, reward hook, services."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +18,11 @@ from mia_skill.core.errors import (
     SearchError,
 )
 from mia_skill.core.types import Modality, Outcome, Passage
-from training.onverl.guards import Guard, GuardLimits, read_limits
 from training.onverl.outcome import KEY, compute_score, report, reward_of
 from training.onverl.render import BuilderRenderer, renderer_for
 from training.onverl.sampler import ServerSampler
 from training.onverl.services import Patience, PatientChat, PatientFinder, ServiceDown
-from training.onverl.settings import LoopSettings, ServiceLimits, read_settings
+from training.onverl.settings import LoopSettings, ServiceLimits, read_limits, read_settings
 from training.onverl.staff import Staff
 from training.policy import TemplateError, TokenPolicy
 from training.record import check_row, row_of, task_of
@@ -382,7 +381,7 @@ async def test_the_frozen_agent_and_the_judge_are_waited_for_too() -> None:
         await refused.complete([Message(role="user", content="q")])
 
 
-# -- settings and guards ----------------------------------------------------------------------------------------------
+# -- settings --------------------------------------------------------------------------------------------------------
 
 
 def test_an_unknown_setting_names_the_known_ones() -> None:
@@ -399,48 +398,3 @@ def test_a_row_without_a_place_to_search_is_a_setting_that_is_missing() -> None:
         Staff(LoopSettings()).finder(bare)
     staff = Staff(LoopSettings())
     assert staff.finder(a_task()) is staff.finder(a_task())
-
-
-def figures(**changed: float) -> dict[str, float]:
-    return {"entropy": 1.0, "reward": 0.5, "cut": 0.1, "drift": 0.01, "grad_norm": 1.0, **changed}
-
-
-Steps = Sequence[dict[str, float]]
-
-
-@pytest.mark.parametrize(
-    ("steps", "told"),
-    [
-        ([figures(grad_norm=float("nan"))], "not a number: grad_norm"),
-        ([figures(entropy=0.0001)] * 3, "entropy 0.0001 is below"),
-        ([figures(entropy=9.0)] * 3, "entropy 9 is above"),
-        ([figures(cut=0.9)] * 3, "cut 0.9 is above"),
-        ([figures(drift=0.5)] * 3, "drift 0.5 is above"),
-        ([figures()] * 10 + [figures(reward=0.0)] * 10, "the mean reward fell"),
-    ],
-)
-def test_a_run_that_has_gone_wrong_is_stopped_with_the_reason(steps: Steps, told: str) -> None:
-    guard = Guard()
-    verdicts = [guard.look(one) for one in steps]
-    assert told in next(filter(None, verdicts))
-
-
-@pytest.mark.parametrize(
-    "steps",
-    [
-        [figures()] * 40,
-        [figures(entropy=0.0001), figures(), figures(entropy=0.0001), figures(), figures(entropy=0.0001)],
-        [figures(reward=0.5 + 0.1 * (-1) ** n) for n in range(60)],
-    ],
-)
-def test_a_run_that_wobbles_goes_on(steps: Steps) -> None:
-    guard = Guard()
-    assert not any(guard.look(one) for one in steps)
-
-
-def test_a_policy_that_stops_to_search_is_stopped_where_that_is_asked_for() -> None:
-    silent: Callable[[GuardLimits], list[str | None]] = lambda limits: [  # noqa: E731
-        guard.look(figures(searches=0.0)) for guard in [Guard(limits)] for _ in range(3)
-    ]
-    assert not any(silent(GuardLimits()))
-    assert silent(GuardLimits(least_searches=0.5))[-1]

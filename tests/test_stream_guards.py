@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from mia_skill.cli.main import main
 from mia_skill.core.errors import InputError, TrainingError
-from training.groups import Group
+from training.groups import Group, Rollout, Tokens
 from training.outside import OutsideLearner, own_command
 from training.policy_store import Learner, Policy, ScriptedLearner, ScriptedPolicy
 from training.stream import StreamTrainer
@@ -136,6 +136,29 @@ async def test_rewards_that_are_not_numbers_or_not_this_policys_are_refused(trai
         alien = {"rollout": {"data_id": "x", "question": "?", "model": "gpt-of-somebody"}}
         assert (await http.post("/submit_sample", json=alien)).status_code == 409
     assert (one.ready, "x" in one.groups) == ([], False)
+
+
+async def test_a_sample_that_was_learnt_from_keeps_its_texts_and_lets_its_tokens_go(trainer: Make) -> None:
+    class Exact(ScriptedPolicy):
+        async def sample(self, prompt: str, n: int) -> tuple[Rollout, ...]:
+            held = Tokens(ids=(1, 2), mask=(False, True), logprobs=(0.0, -0.5))
+            return tuple(one.model_copy(update={"tokens": (held,)}) for one in await super().sample(prompt, n))
+
+    def tokens(of: StreamTrainer, id_: str) -> list[int]:
+        return [len(rollout.tokens) for rollout in of.groups[id_].rollouts]
+
+    one = trainer()
+    one.policy = Exact({"yes": 1.0, "no": 0.0})
+    await one.sample("waits", "?")
+    told = await one.sample("learnt", "?")
+    one.feedback("learnt", told.ticket, [1.0, 0.0])
+    await one.update()
+    one.close()
+    for stream in (one, trainer()):
+        assert tokens(stream, "learnt") == [0, 0]
+        assert tokens(stream, "waits") == [1, 1]
+        assert (await stream.sample("learnt", "?")).texts == told.texts
+        assert stream.waiting == 1
 
 
 async def test_a_client_that_vanishes_while_it_waits_leaves_a_sample_it_can_ask_for_again(trainer: Make) -> None:

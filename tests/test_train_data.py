@@ -21,7 +21,7 @@ from mia_skill.core.chat import ScriptedChat
 from mia_skill.core.errors import InputError, ModelUnreachableError
 from mia_skill.core.types import MemoryUnit, Outcome
 from retrieval.bank import Hit, Recall
-from training.collect import collect, find_leaks
+from training.collect import Leaks, collect, find_leaks, write_data
 from training.launch import Launch, Leg, alternation, check_launch, environment_for, export_command
 from training.legs import StageFailed, export, run_legs, serving
 from training.record import task_of
@@ -66,6 +66,15 @@ def test_data_from_worlds_holds_plans_and_memories_and_a_card(folder: Path) -> N
     card = (folder / "README.md").read_text()
     assert "| train | 12 |" in card
     assert "| dev | 12 |" in card
+
+
+def test_a_key_given_on_the_command_line_is_not_in_the_card(tmp_path: Path, folder: Path) -> None:
+    tasks = [task_of(row) for row in pq.read_table(folder / "train.parquet").to_pylist()]
+    command = "mia --set models.default.api_key=verysecretvalue99 train data --world 1"
+    write_data(tmp_path, {"train": tasks}, stages=["executor"], source="world", leaks=Leaks(), lost={}, command=command)
+    written = (tmp_path / "README.md").read_text() + (tmp_path / "facts.json").read_text()
+    assert "train data --world 1" in written
+    assert "verysecretvalue99" not in written
 
 
 def test_the_columns_are_those_of_the_published_files(folder: Path) -> None:

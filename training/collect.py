@@ -9,6 +9,7 @@ import orjson
 
 from mia_skill.agents.episode import Planning, Recalling
 from mia_skill.core.errors import BankUnwritableError, InputError, MiaError, boundary
+from mia_skill.core.redact import redact
 from mia_skill.core.require import require
 from mia_skill.core.types import MemoryUnit, Outcome, Value
 from retrieval.bank import Consolidation, Hit, MemoryQuery, Recall
@@ -124,13 +125,15 @@ def write_data(
     lost: Mapping[str, str],
     command: str,
 ) -> dict[str, Path]:
-    """One parquet file for each set, and a card. All rows are checked first, so nothing is half written.
+    """One parquet file for each set, and a card with the command, its secrets taken out. All rows are checked first, so
+    nothing is half written.
 
     Raises:
         InputError: a set is empty, or a row lacks what a stage needs.
         MissingExtraError: pyarrow is not installed.
         BankUnwritableError: the disk is full, or the folder cannot be written.
     """
+    command = redact(command)
     pa, pq = require("pyarrow", extra="corpus"), require("pyarrow.parquet", extra="corpus")
     rows = {name: [row_of(task, n, source=source) for n, task in enumerate(tasks)] for name, tasks in sets.items()}
     for name, made in rows.items():

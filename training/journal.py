@@ -49,8 +49,9 @@ class Journal:
         return records
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """What was there when it was opened, oldest first."""
-        yield from self._kept
+        """What was there when it was opened, oldest first. Told once: it is not held any longer."""
+        kept, self._kept = self._kept, []
+        yield from kept
 
     def append(self, record: Mapping[str, object]) -> None:
         """Write one record through to the disk.

@@ -23,7 +23,7 @@ from mia_skill.core.config import BudgetConfig
 from mia_skill.core.errors import InputError
 from training.course import Course, forgetful, is_new
 from training.curve import write_curve
-from training.guards import Seen, Watch
+from training.guards import Guard, GuardLimits
 from training.policy import Renderer, TokenPolicy
 from training.rollout import Role, Rollout, Setting, roll_out
 from training.task import Task
@@ -32,6 +32,10 @@ from training.tiny import Learner, grpo_step, load
 __all__ = ["Nano", "Options", "wilson"]
 
 LIMITS = BudgetConfig(steps=8, searches=8, tokens=1_000_000)
+GUARDS = GuardLimits(
+    patience=1, idle=8, least_entropy=None, most_entropy=4.0, most_length=600, reward_drop=0.4, window=5
+)
+"""Stages are short, so that a step that is noise ends one at once."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,7 @@ class Nano:
         """GRPO of one role, the other frozen, until its part of the time is spent."""
         options, learner = self.options, self.learner(role)
         at = self.state["stage"].setdefault(role, {"step": 0, "hops": min(2, max(options.hops)), "spent_s": 0.0})
-        before, began, watch = at["spent_s"], self.clock(), Watch()
+        before, began, guard = at["spent_s"], self.clock(), Guard(GUARDS)
         while at["step"] < options.steps and at["spent_s"] < part * options.budget_s:
             rng = random.Random(f"{role} {options.seed} {at['step']}")
             torch.manual_seed(rng.getrandbits(32))
@@ -223,7 +227,7 @@ class Nano:
             at["hops"] = min(at["hops"] + right_now, max(options.hops))
             at["step"] += 1
             at["spent_s"] = before + self.clock() - began
-            stop = watch.alarm(seen(line))
+            stop = guard.look(figures_of(line))
             if stop:
                 self.log("stopped", role=role, step=at["step"], why=stop)
                 break
@@ -300,11 +304,10 @@ class Nano:
 MEANS = ("entropy", "drift", "clipped", "grad_norm", "rows", "tokens")
 
 
-def seen(line: dict[str, Any]) -> Seen:
-    return Seen(
-        samples=line["samples"], groups=line["groups"], flat=line["flat"], reward=line["reward"],
-        entropy=line["entropy"], grad_norm=line["grad_norm"], length=line["written"],
-    )  # fmt: skip
+def figures_of(line: dict[str, Any]) -> dict[str, float]:
+    """What the guard looks at."""
+    same = ("samples", "reward", "entropy", "grad_norm")
+    return {"flat": line["flat"] / line["groups"], "length": line["written"], **{name: line[name] for name in same}}
 
 
 def share(made: Sequence[Rollout]) -> float:

@@ -2,6 +2,9 @@
 
 Promises: what was acknowledged survives a kill; a group is learnt from once and never split; every answer names the
 version that wrote it; a request under way finishes on the weights it began with; a version is served whole or not.
+
+The journal is the record of the stream and is never shortened. In memory a sample that was learnt from keeps its texts,
+for the same id gives the same replies, and not its tokens.
 """
 
 import hashlib
@@ -66,6 +69,8 @@ class StreamTrainer:
         self._journal = Journal(folder / "journal.log")
         self.groups: dict[str, Group] = {}
         self.consumed: set[str] = set()
+        self._open: dict[str, None] = {}
+        """Keys of samples not learnt from yet, oldest first."""
         self.abandoned: set[int] = set()
         """Versions that were gone back from: what they wrote teaches nobody."""
         self.scores: dict[int, float] = {}
@@ -84,8 +89,9 @@ class StreamTrainer:
             case {"kind": "sample", "group": group}:
                 made = Group.model_validate(group)
                 self.groups[made.key] = made
+                self._open[made.key] = None
                 if made.rollouts[0].version in self.abandoned:
-                    self.consumed.add(made.key)
+                    self._done([made.key])
             case {"kind": "reward", "id": str(key), "rewards": list(rewards)}:
                 group = self.groups[key]
                 told = [one.model_copy(update={"reward": r}) for one, r in zip(group.rollouts, rewards, strict=True)]
@@ -96,22 +102,30 @@ class StreamTrainer:
             case {"kind": "version", "version": int(version), "groups": list(keys)}:
                 self.version = version
                 self.latest = max(self.latest, version)
-                self.consumed.update(keys)
+                self._done(keys)
                 self.updates += bool(keys)
             case {"kind": "aside", "groups": list(keys)}:
-                self.consumed.update(keys)
+                self._done(keys)
                 self.set_aside += len(keys)
             case {"kind": "rollback", "version": int(version)}:
                 self._go_back(version)
             case {"kind": "score", "version": int(version), "score": float(score)}:
                 self.scores[version] = score
 
+    def _done(self, keys: Sequence[str]) -> None:
+        """Nothing is learnt from these any more, so their tokens are let go."""
+        for key in keys:
+            self.consumed.add(key)
+            self._open.pop(key, None)
+            if (group := self.groups.get(key)) is not None:
+                texts = tuple(one.model_copy(update={"tokens": ()}) for one in group.rollouts)
+                self.groups[key] = group.model_copy(update={"rollouts": texts})
+
     def _go_back(self, version: int) -> None:
         """Samples of the versions left behind are of another policy than the one served from now on."""
         self.abandoned |= set(range(version + 1, self.latest + 1))
         self.abandoned.discard(version)
-        gone = [key for key, group in self.groups.items() if group.rollouts[0].version in self.abandoned]
-        self.consumed.update(gone)
+        self._done([key for key in self._open if self.groups[key].rollouts[0].version in self.abandoned])
         self.version = version
         self.rollbacks += 1
         self._watch.clear()
@@ -176,12 +190,12 @@ class StreamTrainer:
     @property
     def waiting(self) -> int:
         """Samples not learnt from yet."""
-        return len(self.groups) - len(self.consumed)
+        return len(self._open)
 
     @property
     def ready(self) -> list[Group]:
         """Groups with feedback, oldest first."""
-        waiting = (group for key, group in self.groups.items() if key not in self.consumed)
+        waiting = (self.groups[key] for key in self._open)
         return [group for group in waiting if any(one.reward is not None for one in group.rollouts)]
 
     async def update(self, *, partial: bool = False) -> bool:

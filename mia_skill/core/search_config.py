@@ -108,7 +108,8 @@ class VisitConfig(Section):
     chromium: str | None = None
     """Its program; None: the one on the path."""
     allow_hosts: tuple[str, ...] = ()
-    """Hosts ("127.0.0.1", "wiki.local:8080") that may be visited although their addresses are not public."""
+    """Hosts ("127.0.0.1", "wiki.local:8080") that may be visited although their addresses are not public.
+    A browser reaches them for pages of such a host only, never for scripts of another page."""
 
 
 class ImagesConfig(Section):

@@ -93,13 +93,25 @@ async def test_a_page_reaches_no_closed_address_whatever_way_it_tries() -> None:
     assert "root:" not in text
 
 
-async def test_a_page_that_never_ends_is_given_up_and_its_browser_is_gone(tmp_path: Path) -> None:
+async def test_a_host_that_may_be_visited_is_open_to_its_own_scripts_and_not_to_those_of_other_pages() -> None:
+    data = reply(200, b"{}", "Content-Type: application/json")
+    async with visiting({"/": scripted(["/data"]), "/data": data}, allow_hosts=("inner.example",)) as (visitor, _, _):
+        own = await visitor.visit("http://inner.example/")
+    assert "/data came 200" in own.passages[0].text
+    foreign = {"/": scripted(["http://inner.example/data"], "no-cors"), "/data": data}
+    async with visiting(foreign, allow_hosts=("inner.example",)) as (visitor, server, wire):
+        shown = await visitor.visit(f"{SITE}/")
+    assert "Aldric Tesh" in shown.passages[0].text
+    assert "/data" not in server.requests
+    assert set(wire.reached) == {"93.184.215.14"}
+
+
+async def test_a_page_that_never_ends_is_given_up_and_its_browser_is_gone() -> None:
     endless = reply(200, b"<html><body><script>for(;;){}</script></body></html>", "Content-Type: text/html")
     async with visiting({"/": endless}, timeout_s=5.0) as (visitor, _, _):
         with pytest.raises(VisitError, match="not drawn within 5 s"):
             await visitor.visit(f"{SITE}/")
-        (own,) = {str(one) for one in ("mia-browser-",)}
-        left = [pid for pid in os.listdir("/proc") if pid.isdecimal() and own.encode() in _command(pid)]
+        left = [pid for pid in os.listdir("/proc") if pid.isdecimal() and b"mia-browser-" in _command(pid)]
     assert left == []
 
 
@@ -108,6 +120,19 @@ async def test_what_a_browser_is_sent_is_bounded() -> None:
     async with visiting({"/": scripted(["/big"]), "/big": big}, max_bytes=100_000) as (visitor, _, _):
         (passage,) = (await visitor.visit(f"{SITE}/")).passages
     assert "Aldric Tesh" in passage.text
+
+
+async def test_the_browser_is_given_no_key_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIA_MODELS__DEFAULT__API_KEY", "sesame")
+    program = tmp_path / "chromium"
+    program.write_text(
+        "#!/bin/sh\necho '<html><body><article><p>Given are'; env; echo '</p></article></body></html>'\n"
+    )
+    program.chmod(0o755)
+    async with visiting({"/": scripted([])}, chromium=str(program)) as (visitor, _, _):
+        (passage,) = (await visitor.visit(f"{SITE}/")).passages
+    assert "PATH=" in passage.text
+    assert "sesame" not in passage.text
 
 
 async def test_a_program_that_is_not_there_is_named_with_its_setting() -> None:

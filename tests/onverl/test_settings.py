@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from training.onverl.guards import Guard, GuardLimits, read_limits
-from training.onverl.settings import read_settings
+from training.guards import Guard, GuardLimits
+from training.onverl.settings import read_limits, read_settings
 
 pytestmark = [pytest.mark.verl, pytest.mark.filterwarnings("default")]
 

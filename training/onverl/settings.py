@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mia_skill.core.config import BudgetConfig, EndpointConfig
 from mia_skill.core.errors import ConfigError
+from training.guards import GuardLimits
 
-__all__ = ["LoopSettings", "ServiceLimits", "read_part", "read_settings"]
+__all__ = ["LoopSettings", "ServiceLimits", "read_limits", "read_settings"]
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -51,6 +52,11 @@ class LoopSettings(BaseModel):
 def read_settings(given: Mapping[str, Any] | None) -> LoopSettings:
     """The settings under `mia`. Raises: ConfigError: a key is unknown or a value cannot be used."""
     return read_part("mia", LoopSettings, given)
+
+
+def read_limits(given: Mapping[str, Any] | None) -> GuardLimits:
+    """The limits under `mia_guards`. Raises: ConfigError: a key is unknown or a value cannot be used."""
+    return read_part("mia_guards", GuardLimits, given)
 
 
 def read_part(part: str, form: type[Form], given: Mapping[str, Any] | None) -> Form:

@@ -13,8 +13,9 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from mia_skill.core.errors import BankUnwritableError, InputError, boundary
 from mia_skill.core.types import Outcome
 from training.curve import write_curve
-from training.onverl.guards import Guard, RunStopped, read_limits
+from training.guards import Guard, RunStopped
 from training.onverl.outcome import KEY
+from training.onverl.settings import read_limits
 
 __all__ = ["GuardedTrainer", "figures_of"]
 
