@@ -128,3 +128,34 @@ def test_a_world_is_written_and_the_same_seed_writes_the_same_files(home: Path, 
         mia(home, "world", "--out", str(tmp_path / name), "--size", "60", "--seed", "3")
     for file in ("corpus.jsonl", "questions.jsonl"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("memory", "search", " "),
+        ("memory", "add", "--question", "", "--workflow", "1. search", "--outcome", "correct"),
+        ("memory", "add", "--question", "Who?", "--workflow", "", "--outcome", "correct"),
+        ("judge", "--question", "", "--answer", "Velmora"),
+        ("judge-plan", "--query", "", "--plan", "1. search"),
+        ("ask", ""),
+    ],
+)
+def test_an_empty_text_is_wrong_usage_and_named(home: Path, words: tuple[str, ...]) -> None:
+    assert "it is empty" in mia(home, *words, code=2).output
+
+
+def test_what_is_written_for_searching_says_how_to_use_it_without_a_model(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "world"
+    shown = mia(home, "world", "--out", str(folder), "--size", "20").output
+    assert f"""mia install HOST --env 'MIA_SEARCH__CORPUS=["{folder / "corpus.jsonl"}"]'""" in shown
+
+
+def test_evidence_from_a_corpus_that_is_not_set_says_which_setting_to_give(home: Path) -> None:
+    result = mia(home, "judge", "--question", "Who?", "--answer", "Velmora", "--evidence", "corpus:1", code=1)
+    assert "set search.corpus" in result.output
+
+
+def test_a_list_given_as_one_word_is_answered_with_its_form(home: Path) -> None:
+    result = mia(home, "--set", "search.corpus=wiki.jsonl", "memory", "list", code=1)
+    assert "setting 'search.corpus': give a list as JSON" in result.output

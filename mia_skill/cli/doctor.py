@@ -53,7 +53,7 @@ def doctor(settings: Settings, train: bool, json_: bool) -> None:
     else:
         for one in found:
             colour = {"ok": "green", "off": "white", "problem": "red"}[one.state]
-            click.echo(f"{click.style(f'{one.state:8}', fg=colour)}{one.part:13}{one.detail}")
+            click.echo(f"{click.style(f'{one.state:8}', fg=colour)}{one.part:12} {one.detail}")
             if one.fix:
                 click.echo(f"{'':21}fix: {one.fix}")
     if any(one.state == "problem" for one in found):

@@ -19,7 +19,7 @@ __all__ = ["install"]
 
 
 @click.command()
-@click.argument("host", type=click.Choice(list(HOSTS)))
+@click.argument("host", metavar="HOST", type=click.Choice(list(HOSTS)))
 @click.option("--uninstall", is_flag=True, help="Take it out again; nothing else changes.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, write nothing.")
 @click.option("--config-path", type=click.Path(dir_okay=False, path_type=Path), help="Another file of the host.")
@@ -42,6 +42,8 @@ def install(
     skills: bool,
 ) -> None:
     """Write the server into HOST's configuration, with an absolute interpreter and the variables it needs.
+
+    HOST is openclaw, claude-code, claude-desktop, cursor or vscode.
 
     Other entries, comments and formatting stay; the file before the first change is kept as *.mia-backup; a file
     that cannot be edited safely is left alone, and the snippet to paste is printed. Running it again changes nothing.
