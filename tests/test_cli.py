@@ -110,6 +110,12 @@ def test_the_doctor_looks_for_every_extra_that_the_project_has() -> None:
     assert project["project"]["optional-dependencies"].keys() - {"faiss-gpu"} == EXTRAS.keys()
 
 
+def test_the_doctor_gives_a_version_for_every_extra_that_is_there(home: Path) -> None:
+    found = json.loads(mia(home, "doctor", "--json").stdout)["findings"]
+    there = [one["detail"] for one in found if one["part"].startswith("[") and one["state"] == "ok"]
+    assert not [detail for detail in there if detail.endswith("missing")]
+
+
 def test_a_folder_of_traces_is_answered_with_their_names(home: Path) -> None:
     (home / "trace.none.0.jsonl").touch()
     assert "trace.none.0.jsonl" in mia(home, "trace", "show", str(home), code=1).output

@@ -35,6 +35,8 @@ EXTRAS = {
     "mem0": "mem0",
 }
 """A package that only this extra brings."""
+DISTRIBUTIONS = {"PIL": "pillow", "mem0": "mem0ai"}
+"""Where a package is published under another name than it is imported by."""
 ROLES: tuple[Role, ...] = ("manager", "planner", "executor", "judge", "router")
 
 
@@ -208,6 +210,6 @@ async def _endpoint(endpoint: EndpointConfig, roles: list[Role]) -> Finding:
 
 def _version(package: str) -> str:
     try:
-        return importlib.metadata.version(package)
+        return importlib.metadata.version(DISTRIBUTIONS.get(package, package))
     except importlib.metadata.PackageNotFoundError:
         return "missing"
