@@ -93,8 +93,8 @@ def launch_of(manifest: Manifest, settings: Settings, pairs: Sequence[str]) -> L
             raise InputError(f"{name} is not set here: give its value, --env {name}=...")
         env[name] = value if equals else os.environ[name]
     for corpus in load_config(environment=env).search.corpus:
-        if not corpus.is_absolute():
-            full = corpus.expanduser().absolute()
+        if not corpus.expanduser().is_absolute():
+            full = corpus.absolute()
             raise InputError(f"search.corpus {str(corpus)!r}: hosts start the server in another folder; give {full}")
     module = manifest.entrypoints["mcp"].module
     if module is None:
