@@ -79,7 +79,18 @@ def main() -> None:
     parser.add_argument("--refit", action="store_true", help="take the weights fitted here, not those in use")
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--backend", choices=("evidence", "endpoint", "host"), default="evidence")
+    parser.add_argument("--endpoint", default="", help="address of the model that reviews, for --backend endpoint|host")
+    parser.add_argument("--model", default="", help="its name there")
     given = parser.parse_args()
+    if given.backend != "evidence":
+        if not (given.endpoint and given.model):
+            parser.error("--backend endpoint|host needs --endpoint URL and --model NAME")
+        from benchmarks.panel_fit import fit_panel
+
+        sets = load(given.data, given.limit or 20)
+        fit_panel(sets, given.backend, given.endpoint, given.model, write=given.write)
+        return
     rows = [row for name, samples in load(given.data, given.limit).items() for row in rows_of(name, samples)]
     outside = [one for one in rows if one.name == HELD_OUT]
     rows = [one for one in rows if one.name != HELD_OUT]
@@ -248,9 +259,15 @@ def store(rows: Sequence[Row], weights: Any, error: float, held: int, names: Seq
         ece=round(error, 4),
         n=held,
     )
-    entry = {"evidence": {"fit": fit.model_dump(mode="json"), "sha256": digest_of(fit)}}
-    TARGET.write_text(json.dumps(entry, indent=1) + "\n")
-    print(f"written: {TARGET.name}")
+    put("evidence", fit)
+
+
+def put(backend: str, fit: Fit, target: Path = TARGET) -> None:
+    """Store the fit of one backend; those of the others stay as they are."""
+    known = json.loads(target.read_text(encoding="utf-8"))
+    known[backend] = {"fit": fit.model_dump(mode="json"), "sha256": digest_of(fit)}
+    target.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    print(f"written: {backend} in {target.name}")
 
 
 if __name__ == "__main__":

@@ -116,3 +116,9 @@ def test_a_denial_right_before_what_the_claim_adds_contradicts_it() -> None:
         evidence=(Passage(id="e1", text=text),),
     )
     assert examine(case).label is Label.INCORRECT
+
+
+def test_a_step_may_say_what_the_answer_should_look_like() -> None:
+    plan = "1. search the founding year\n2. provide your answer in one year\n3. in your answer, mention the source"
+    found = evaluate_plan("When was Velmora Works founded?", plan, ["Provide your answer in one year"])
+    assert (found.safe, found.final_plan) == (True, plan)

@@ -61,8 +61,8 @@ def _named(answer: str, items: Sequence[Item], failed: str) -> Iterator[Named]:
     urls = {_plain(item.url): place for place, item in enumerate(items) if item.url}
     for match in MARK.finditer(answer):
         marker, (start, end) = match.group(), match.span()
-        link = match["link"] or match["bare"]
-        if link:
+        link = match["link"] or match["bare"] or match["id"] or ""
+        if ADDRESS.match(link):
             url = link.rstrip(".,;:")
             place = urls.get(_plain(url), ids.get(url, -1))
             lost = CitationStatus.UNFETCHABLE if url in failed else CitationStatus.NOT_READ

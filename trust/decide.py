@@ -14,9 +14,11 @@ from mia_skill.core.verdict import (
     Verdict,
     VerifyNext,
 )  # fmt: skip
+from trust.age import outdated
 from trust.calibrate import accept_from, calibrated, fits, stamp
 from trust.estimate import comparison, estimate
 from trust.facts import Facts, Finding
+from trust.modality import MODALITY
 from trust.question import Kind
 from trust.support import PRESENT
 
@@ -24,6 +26,7 @@ __all__ = ["decide", "doubt"]
 
 UNDECIDED = 0.5
 PARTLY = 0.4
+OLD = "it stands only in sources that are too old for what is asked"
 READ_ABOUT = 0.4
 """Share of the question's words that must stand somewhere in the evidence."""
 LINKED_TO = 0.15
@@ -67,8 +70,10 @@ def _label(
     p = 0.5 if raw == UNDECIDED else calibrated("evidence", raw)
     reasons = _reasons(facts, claims)
     if raw >= accept_from("evidence", precision):
-        against = doubt(facts)
+        against = doubt(facts) or next((OLD for one in claims if outdated(one)), "")
         return (Label.ABSTAIN, min(p, 0.5), (against, *reasons)) if against else (Label.CORRECT, p, reasons)
+    if raw <= fits()["evidence"].reject and _all_old(facts):
+        return Label.ABSTAIN, round((p + 0.5) / 2, 4), ("what was read is too old to speak against it", *reasons)
     if raw <= fits()["evidence"].reject:
         return Label.INCORRECT, p, reasons
     return Label.ABSTAIN, p, ("the evidence does not decide it", *reasons)
@@ -87,6 +92,8 @@ def doubt(facts: Facts) -> str:
         return "most of what the question asks about was never read"
     if bad := next((one for one in facts.checks if one.name == "citations" and one.state is CheckState.FAIL), None):
         return f"it names sources that do not bear it out: {bad.detail}"
+    if _nobody(facts):
+        return "it asks for a person, and the answer names nobody"
     imitations = {one.id for one in facts.sources if "lookalike_domain" in one.flags}
     for found in facts.findings:
         holding = _ids(facts, found.standing.places)
@@ -94,6 +101,8 @@ def doubt(facts: Facts) -> str:
             return "it stands only in sources whose address imitates another site's"
         if found.standing.presence >= PRESENT and found.standing.context < LINKED_TO and facts.asked.terms:
             return "it was read, but nowhere near what the question is about"
+        if any(one.name == MODALITY and one.state is CheckState.UNSURE for one in found.checks):
+            return "the evidence says it only with a reserve that the answer leaves out"
         if found.altered:
             return "another source holds the same sentence with another value"
         if found.rivals:
@@ -101,6 +110,16 @@ def doubt(facts: Facts) -> str:
         if found.silent >= max(1, found.voices):
             return f"{found.silent} other source(s) speak about the question and do not state it"
     return ""
+
+
+def _nobody(facts: Facts) -> bool:
+    """Whole sentences for an answer to "who", and no name in them that the question does not hold already."""
+    claims = [one.claim for one in facts.findings]
+    if facts.asked.kind is not Kind.PERSON or any(one.short for one in claims):
+        return False
+    known = facts.asked.names | frozenset(facts.asked.terms)
+    names = {stem for one in claims for name in one.names for stem in name}
+    return all(one.text.isascii() for one in claims) and not names - known
 
 
 def _claim(facts: Facts, number: int, found: Finding) -> Claim:
@@ -118,10 +137,11 @@ def _claim(facts: Facts, number: int, found: Finding) -> Claim:
         support, p = Support.NOT_FOUND, 0.2
     claim = found.claim
     text = f"{claim.text} (asked: {facts.asked.text})" if claim.short else claim.text
-    return Claim(
+    made = Claim(
         id=f"c{number}", text=text, start=claim.start, end=claim.end, kind=claim.kind, support=support, p=p,
         quotes=_quotes(facts, found), checks=found.checks,
     )  # fmt: skip
+    return made.model_copy(update={"p": min(p, 0.5)}) if outdated(made) else made
 
 
 def _quotes(facts: Facts, found: Finding) -> tuple[Quote, ...]:
@@ -164,6 +184,11 @@ def _reasons(facts: Facts, claims: Sequence[Claim]) -> tuple[str, ...]:
     )
 
 
+def _all_old(facts: Facts) -> bool:
+    old = {one.id for one in facts.sources if "stale" in one.flags}
+    return bool(old) and all(item.id in old for item in facts.clean)
+
+
 def _next(facts: Facts, claims: Sequence[Claim], label: Label) -> tuple[VerifyNext, ...]:
     if label is Label.CORRECT:
         return ()
@@ -173,12 +198,18 @@ def _next(facts: Facts, claims: Sequence[Claim], label: Label) -> tuple[VerifyNe
     return tuple(
         VerifyNext(
             query=one.text[:200],
-            why=f"it is {one.support.value.replace('_', ' ')}",
+            why=_why(one),
             claim_id=one.id,
             expected_gain=round((1 - abs(2 * one.p - 1)) / len(claims), 2),
         )
         for one in weakest
     )
+
+
+def _why(claim: Claim) -> str:
+    old = outdated(claim)
+    found = f"it is {claim.support.value.replace('_', ' ')}"
+    return f"{found}, and old: {old.detail}" if old else found
 
 
 def _advice(label: Label, p: float | None, facts: Facts) -> MemoryAdvice:

@@ -1,16 +1,19 @@
 """Everything that can be found out about a case without a model, gathered once for whoever decides."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mia_skill.core.verdict import Case, Check, CheckState, Citation, CitationStatus, Injection, Source
+from trust.age import asked_now, freshness, old_sources
 from trust.checks import check_claim
 from trust.citations import cited
 from trust.claims import Statement, statements
 from trust.compare import check_choice
 from trust.conflict import altered_copies
-from trust.guard import scan, scan_answer, strip_spans
+from trust.guard import scan, scan_answer, scan_seams, strip_spans
 from trust.items import Gathered, Item, collect
+from trust.modality import check_modality
 from trust.origins import sources_of
 from trust.paths import Ways
 from trust.process import Signal, signals
@@ -88,6 +91,7 @@ def gather_facts(case: Case) -> Facts:
     talk = scan_answer(case.answer[:200_000])
     answer = strip_spans(case.answer[:200_000], talk)
     flagged = tuple(one for item in gathered.items for one in (*scan(item.text, item.id), *_title(item)))
+    flagged += scan_seams([(item.id, item.text) for item in gathered.items])
     steering = {one.source_id for one in flagged}
     clean = tuple(item for item in gathered.items if item.id not in steering)
     claims = statements(answer, asked)
@@ -96,6 +100,7 @@ def gather_facts(case: Case) -> Facts:
     groups = clusters(clean)
     ways = Ways(ground)
     findings = tuple(_find(ground, ways, groups, one) for one in claims)
+    findings, old = _aged(case, clean, ground.scene, findings)
     citations = cited(answer, gathered.items, case.steps, ground.scene, claims)
     checks = (*_case_checks(gathered), *_citation_checks(citations))
     if asked.kind is Kind.CHOICE and claims:
@@ -105,8 +110,29 @@ def gather_facts(case: Case) -> Facts:
     return Facts(
         case, asked, gathered, clean, (*talk, *flagged), ground, groups, findings, checks,
         signals(case.question, case.steps, case.answer) if case.steps else (), declined,
-        citations, sources_of(gathered, clean, groups, steering),
+        citations, sources_of(gathered, clean, groups, steering, old),
     )  # fmt: skip
+
+
+def _aged(
+    case: Case, clean: Sequence[Item], scene: Scene, findings: Sequence[Finding]
+) -> tuple[tuple[Finding, ...], dict[str, int]]:
+    """The findings with a check of how old their sources are, and the old ones. A claim that stands nowhere rests on
+    all that was read: old pages do not refute what is said of today."""
+    now = asked_now(case, clean)
+    if now is None:
+        return tuple(findings), {}
+    lines: defaultdict[str, list[str]] = defaultdict(list)
+    for place in {place for one in findings for place in (*one.standing.places, one.standing.place) if place >= 0}:
+        line = scene.lines[place]
+        lines[scene.items[line.item].id].append(scene.text(line))
+    old = old_sources(now, clean, lines)
+    made = []
+    for one in findings:
+        held = {scene.items[scene.lines[place].item].id for place in one.standing.places}
+        check = freshness(now, held or {item.id for item in clean}, old)
+        made.append(replace(one, checks=(*one.checks, *check)))
+    return tuple(made), old
 
 
 def _case_checks(gathered: Gathered) -> tuple[Check, ...]:
@@ -145,7 +171,7 @@ def _find(ground: Ground, ways: Ways, groups: Sequence[int], claim: Statement) -
         return Finding(claim, standing, (), 0)
     line = ground.scene.lines[standing.place]
     held = {groups[ground.scene.lines[place].item] for place in standing.places}
-    checks = check_claim(ground.scene, line, claim)
+    checks = (*check_claim(ground.scene, line, claim), *check_modality(ground.scene, claim, standing.places))
     silent = len(_about(ground, groups, standing.place) - held)
     return Finding(
         claim,

@@ -2,18 +2,22 @@
 below base64, percent signs and rot13. Flagged with its place, never deleted (facts/trust 4.2 and 5)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from mia_skill.core.verdict import Injection
 from trust.decode import decoded
 from trust.fold import fold, hidden
-from trust.rules import ANSWER_RULES, RAW_RULES, RULES, Rule
+from trust.rule import Rule
+from trust.rules import ANSWER_RULES, RAW_RULES, RULES
 from trust.typos import mended
 
-__all__ = ["scan", "scan_answer", "strip_spans"]
+__all__ = ["scan", "scan_answer", "scan_seams", "strip_spans"]
 
 MOST = 40
 """Findings of one source; more say nothing new."""
+SEAM = 120
+"""Characters on each side of where one text ends and the next begins."""
 DEEP_CHARS = 200_000
 """Of one source; what lies behind is scanned for plain text only."""
 
@@ -26,6 +30,22 @@ def scan(text: str, source_id: str) -> tuple[Injection, ...]:
 def scan_answer(text: str, source_id: str = "answer") -> tuple[Injection, ...]:
     """The same for an answer, in which words to a judge count as well."""
     return _report(text, source_id, RULES + ANSWER_RULES)
+
+
+def scan_seams(texts: Sequence[tuple[str, str]]) -> tuple[Injection, ...]:
+    """Orders that begin at the end of one text and end at the start of the next, as a reader of both sees them; each
+    half is a finding of its own text. `texts` are ids and texts, in the order in which they are read."""
+    found: list[Injection] = []
+    for (one, first), (other, second) in pairwise(texts):
+        head, tail = second[:SEAM], first[-SEAM:]
+        folded, offset = fold(f"{tail} {head}"), len(first) - len(tail)
+        for start, end, rule, severity in _matches(folded.text, RULES):
+            low, high = folded.raw_span(start, end)
+            if low < len(tail) and high > len(tail) + 1:
+                named = {"rule": f"seam:{rule}", "severity": severity}
+                found.append(Injection(source_id=one, start=offset + low, end=len(first), **named))
+                found.append(Injection(source_id=other, start=0, end=high - len(tail) - 1, **named))
+    return tuple(found[:MOST])
 
 
 def _report(text: str, source_id: str, rules: tuple[Rule, ...]) -> tuple[Injection, ...]:

@@ -44,6 +44,8 @@ class Item:
     url: str = ""
     step: int = -1
     """Number of the step that brought it; -1 when it was handed in beside the run."""
+    published: str = ""
+    """When, in the words of the engine."""
 
     @property
     def domain(self) -> str:
@@ -127,7 +129,7 @@ def _brought(number: int, step: Step) -> Iterator[tuple[Item, Origin | None]]:
 
 
 def _item(passage: Passage, step: int) -> Item:
-    return Item(passage.id or "unnamed", passage.text, passage.title, passage.url or "", step)
+    return Item(passage.id or "unnamed", passage.text, passage.title, passage.url or "", step, passage.published)
 
 
 def _origin(passage: Passage) -> Origin | None:
@@ -146,4 +148,4 @@ def _keep(items: dict[str, Item], own: list[str], clashing: list[str], item: Ite
         number = 2
         while f"{item.id}#{number}" in items and items[f"{item.id}#{number}"].text != item.text:
             number += 1
-        items[f"{item.id}#{number}"] = Item(f"{item.id}#{number}", item.text, item.title, item.url, item.step)
+        items[f"{item.id}#{number}"] = replace(item, id=f"{item.id}#{number}")

@@ -27,11 +27,15 @@ SHORTEST = 6
 
 
 def sources_of(
-    gathered: Gathered, clean: Sequence[Item], groups: Sequence[int], steering: Collection[str]
+    gathered: Gathered,
+    clean: Sequence[Item],
+    groups: Sequence[int],
+    steering: Collection[str],
+    old: Collection[str] = (),
 ) -> tuple[Source, ...]:
     """Every source of a case, in order; memories too, which never count."""
     place = {item.id: number for number, item in enumerate(clean)}
-    made = [_source(item, place, clean, groups, steering) for item in gathered.items]
+    made = [_source(item, place, clean, groups, steering, old) for item in gathered.items]
     made += [Source(id=one, kind="memory") for one in gathered.own_words]
     return tuple(made)
 
@@ -52,7 +56,12 @@ def imitates(domain: str) -> bool:
 
 
 def _source(
-    item: Item, place: dict[str, int], clean: Sequence[Item], groups: Sequence[int], steering: Collection[str]
+    item: Item,
+    place: dict[str, int],
+    clean: Sequence[Item],
+    groups: Sequence[int],
+    steering: Collection[str],
+    old: Collection[str],
 ) -> Source:
     flags = []
     number = place.get(item.id)
@@ -65,6 +74,8 @@ def _source(
         flags.append("lookalike_domain")
     if item.id in steering:
         flags.append("steers_its_reader")
+    if item.id in old:
+        flags.append("stale")
     return Source(id=item.id, domain=item.domain, kind=_kind(item.domain), flags=tuple(flags), cluster=cluster)
 
 

@@ -1,26 +1,10 @@
 """What orders to a reading model look like. A trigger word alone is never enough: a verb must meet an object that only
 a model has (its instructions, its prompt, its judge), so that ordinary talk of ignoring warnings passes."""
 
-import re
-from dataclasses import dataclass
+from trust.requests import REQUEST_RULES
+from trust.rule import Rule, rule
 
-__all__ = ["ANSWER_RULES", "RAW_RULES", "RULES", "Rule"]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One kind of steering text."""
-
-    name: str
-    severity: str
-    pattern: re.Pattern[str]
-    anchor: tuple[str, ...] = ()
-    """Without one of these in the folded text the pattern cannot match: spares the search."""
-
-
-def _rule(name: str, severity: str, pattern: str, *anchor: str) -> Rule:
-    return Rule(name, severity, re.compile(pattern, re.IGNORECASE), anchor)
-
+__all__ = ["ANSWER_RULES", "RAW_RULES", "RULES"]
 
 OBJECT = (
     r"(?:instructions?|directions?|prompts?|guidelines?|commands?|directives?|orders?|guardrails?|programming|"
@@ -42,7 +26,7 @@ ACT = (
 
 
 RULES: tuple[Rule, ...] = (
-    _rule(
+    rule(
         "override", "high",
         rf"\b(?:ignor(?:e|ing)|disregard(?:ing)?|forget(?:ting)?|overrid(?:e|ing)|overrul(?:e|ing)|"
         rf"bypass(?:ing)?|neglect|"
@@ -50,7 +34,7 @@ RULES: tuple[Rule, ...] = (
         rf"obeying))\s+(?:{SCOPE}\s+){{1,5}}"
         rf"{OBJECT}",
     ),
-    _rule(
+    rule(
         "override", "high",
         r"\b(?:ignore|disregard|forget)\s+(?:(?:all|everything|anything|what(?:ever)?)\s+(?:that\s+)?(?:(?:was|"
         r"were|is|has been|you were|"
@@ -61,21 +45,21 @@ RULES: tuple[Rule, ...] = (
         r"content|messages?|conversation|context|assignments?|tasks?)))",
         "ignore", "disregard", "forget",
     ),
-    _rule(
+    rule(
         "override", "high",
         r"\b(?:new|updated|real|actual|revised|additional|important|urgent)\s+(?:system\s+)?(?:instructions?|"
         r"task|orders?|directive|prompt)"
         r"(?:\s+(?:for|to)\s+(?:you|the (?:ai|assistant|model|agent)))?\s*[:=]",
         "instruction", "task", "order", "directive", "prompt",
     ),
-    _rule(
+    rule(
         "override", "high",
         r"忽[略视](?:掉)?(?:之前|以上|上面|前面|先前|此前|所有|一切|任何|你|系统)[^。\n]{0,12}(?:指令|指示|提示|命令|规则|要求|内容|说明)|"
         r"(?:无视|不要理会|忘记|忘掉|不用理会)(?:之前|以上|上面|前面|先前|所有|一切|你)[^。\n]{0,12}(?:指令|指示|提示|命令|规则|要求|说明)|"
         r"(?:以前|上記|これまで|前)の(?:すべての|全ての)?(?:指示|命令|プロンプト)を(?:すべて)?(?:無視|忘れ)|"
         r"(?:이전|위의?|앞의?)[^.\n]{0,8}(?:지시|명령|지침)[^.\n]{0,6}(?:무시|잊)",
     ),
-    _rule(
+    rule(
         "override", "high",
         r"\b(?:ignorier\w*|missachte\w*|vergiss|vergessen sie)\b[^.\n]{0,30}\b(?:anweisung\w*|instruktion\w*|"
         r"befehl\w*|vorgaben|regeln)|"
@@ -90,14 +74,14 @@ RULES: tuple[Rule, ...] = (
         r"yukaridaki)\b[^.\n]{0,20}\btalimat\w*|"
         r"تجاهل[^.\n]{0,30}(?:التعليمات|الاوامر|الأوامر)|(?:पिछले|सभी)[^.\n]{0,20}निर्देश[^.\n]{0,12}(?:अनदेखा|भूल)",
     ),
-    _rule(
+    rule(
         "role_token", "high",
         r"<\|(?:im_start|im_end|system|user|assistant|end|eot_id|start_header_id|end_header_id|endoftext|"
         r"begin_of_text)\|?>|"
         r"\[/?inst\]|<</?sys>>|<(?:start|end)_of_turn>|<\|/?(?:start|channel|message)\|>",
         "<|", "inst]", "sys>>", "_of_turn",
     ),
-    _rule(
+    rule(
         "fake_turn", "high",
         r"(?:^|\n|[.!?>\"'])[\s#*_\-=\[(<]*(?:system|developer|administrator)[\s_-]*(?:message|prompt|notice|"
         r"override|instructions?|note|update|"
@@ -107,13 +91,13 @@ RULES: tuple[Rule, ...] = (
         r"\[(?:system|developer|admin)(?:[\s_-]*(?:message|prompt|note|override))?\]",
         "system", "developer", "admin", "assistant", "user", "human",
     ),
-    _rule(
+    rule(
         "fake_turn", "high",
         r"(?:^|\n)\s*(?:user|human)\s*:[^\n]{0,300}\n\s*(?:assistant|ai|system|bot)\s*:|"
         r"(?:^|\n)\s*(?:assistant|ai)\s*:[^\n]{0,300}\n\s*(?:user|human|system)\s*:",
         "assistant", "ai", "human", "user",
     ),
-    _rule(
+    rule(
         "fake_tool", "high",
         r"</?(?:tool[_-]?(?:response|result|call|output)s?|function[_-]?(?:results?|calls?|response)|observation|"
         r"search[_-]?results?|"
@@ -122,11 +106,11 @@ RULES: tuple[Rule, ...] = (
         "tool", "function", "observation", "search", "document", "context", "evidence", "untrusted", "<data",
         "</data", "<<",
     ),
-    _rule(
+    rule(
         "chat_json", "high",
         r"[\"']role[\"']\s*:\s*[\"'](?:system|assistant|user|developer|tool)[\"']", "role",
     ),
-    _rule(
+    rule(
         "exfiltration", "high",
         r"!?\[[^\]\n]{0,80}\]\(\s*https?://[^)\s]*[?&/=][^)\s]*(?:\{\{|\{[a-z_]+\}|%7b|\$\{|<[a-z_]+>|\[[a-z_ ]+\])|"
         r"\b(?:send|post|forward|e-?mail|upload|leak|exfiltrate|transmit|append|include|"
@@ -136,7 +120,7 @@ RULES: tuple[Rule, ...] = (
         r"(?:\bto\b|https?://|@)",
         "](", "send", "post", "forward", "mail", "upload", "leak", "exfil", "transmit", "append", "include", "submit",
     ),
-    _rule(
+    rule(
         "address", "high",
         rf"\b(?:(?:note|attention|notice|message|reminder|instructions?|warning|important|hint)\s*(?:to|"
         rf"for)\s+(?:all\s+|any\s+|the\s+|every\s+)?"
@@ -145,7 +129,7 @@ RULES: tuple[Rule, ...] = (
         rf"(?:assistants?|agents?|models?)\s*[:,]\s[^.\n]{{0,80}}\b{ACT}\b)",
         "ai", "llm", "agent", "assistant", "model", "bot", "gpt", "claude", "crawler",
     ),
-    _rule(
+    rule(
         "address", "high",
         r"\bas an? (?:ai|llm|(?:ai |large )?language model|assistant|"
         r"agent)\b,?\s*(?:\w+\s+)?you\s+(?:\w+\s+)?(?:must|should|have to|need to|"
@@ -153,7 +137,7 @@ RULES: tuple[Rule, ...] = (
         r"model|ai assistant|bot|agent)\b[^.\n]{0,40}[,:]\s*(?:please\s+|then\s+|you\s+)?\w+",
         "ai", "llm", "model", "assistant", "agent", "bot",
     ),
-    _rule(
+    rule(
         "answer_order", "high",
         r"\b(?:you (?:must|should|have to|need to|will|shall)|always|only|please|now|instead|and|must|"
         r"just)\s+(?:now\s+|always\s+|only\s+|"
@@ -166,7 +150,7 @@ RULES: tuple[Rule, ...] = (
         r"\b(?:is|must be|should be)\b|\btell (?:the |your )?users?\b[^.\n]{0,80}\b(?:that|the|to|about)\b",
         "answer", "reply", "respond", "output", "say", "state", "report", "tell", "print",
     ),
-    _rule(
+    rule(
         "conceal", "high",
         r"\b(?:do not|don.t|never|without)\s+(?:ever\s+)?(?:mention(?:ing)?|reveal(?:ing)?|disclos(?:e|ing)|"
         r"tell(?:ing)?|show(?:ing)?|"
@@ -175,7 +159,7 @@ RULES: tuple[Rule, ...] = (
         r"(?:to |the )?users?\b)",
         "mention", "reveal", "disclos", "tell", "show", "report",
     ),
-    _rule(
+    rule(
         "persistence", "high",
         r"\b(?:remember|memori[sz]e|store|save|keep|record|note)\s+(?:this\s+|it\s+|the "
         r"following\s+)?(?:permanently|forever|for(?:ever| all| every|"
@@ -193,7 +177,7 @@ RULES: tuple[Rule, ...] = (
         "remember", "memor", "store", "save", "keep", "record", "note", "from now", "future", "subsequent",
         "later", "if ", "when", "time",
     ),
-    _rule(
+    rule(
         "skip_verification", "high",
         r"\b(?:no|without|skip(?:ping)?(?: the| any| all)?|do not|don.t|never|omit)\s+(?:need (?:to|for)\s+|"
         r"(?:any |further |additional |more |"
@@ -211,7 +195,7 @@ RULES: tuple[Rule, ...] = (
         r"\btrust (?:score|level|rating)\s*[:=]\s*(?:1(?:\.0+)?|100|10|max\w*|high\w*)\b",
         "check", "verif", "citation", "corrob", "trust", "truth", "certified", "authorit", "approved", "accept",
     ),
-    _rule(
+    rule(
         "mode_switch", "high",
         r"\byou are (?:now|no longer|from now on)\s+(?:in\s+|an?\s+|going to\s+|acting\s+|free|dan\b|bound|"
         r"restricted|operating|entering|the\s+)"
@@ -225,14 +209,14 @@ RULES: tuple[Rule, ...] = (
         r"anything now\b",
         "you are", "mode", "anything now",
     ),
-    _rule(
+    rule(
         "prompt_leak", "high",
         r"\b(?:reveal|print|repeat|show|output|display|leak|expose|give|tell)\b[^.\n]{0,30}\b(?:your|the|its) "
         r"(?:\w+ )?(?:system|initial|hidden|"
         r"original|secret|full|developer) (?:prompt|instructions?|message)",
         "prompt", "instruction", "message",
     ),
-    _rule(
+    rule(
         "tool_order", "high",
         r"\b(?:call|invoke|run|execute|use|trigger)\s+(?:the\s+|your\s+|"
         r"this\s+)?[`'\"]?[a-z]+_[a-z_]+[`'\"]?\s*(?:tool|function|command|\(|now|with)?"
@@ -240,13 +224,13 @@ RULES: tuple[Rule, ...] = (
         r"function) (?:now|immediately|with|and|to)\b",
         "call", "invoke", "run", "execute", "use", "trigger",
     ),
-    _rule(
+    rule(
         "decode_and_obey", "high",
         r"\b(?:decode|decrypt|unscramble|de-?rot13|translate)\b[^.\n]{0,30}\b(?:and|then)\s+(?:\w+\s+)?(?:follow|"
         r"obey|execute|do|run|comply|act|perform)\b",
         "decode", "decrypt", "unscramble", "rot13", "translate",
     ),
-    _rule(
+    rule(
         "judge_order", "high",
         r"\b(?:as|dear|to|for|note to|attention)\s+(?:the\s+|a\s+|any\s+)?(?:judges?|graders?|evaluators?|"
         r"reviewers?|area chair|arbiter|verifiers?)\b"
@@ -261,7 +245,7 @@ RULES: tuple[Rule, ...] = (
         "judge", "grade", "evaluator", "reviewer", "chair", "arbiter", "verif", "score", "mark", "rate",
         "classify", "label",
     ),
-    _rule(
+    rule(
         "forged_verdict", "high",
         r"\b(?:final |overall |arbiter.?s? |area chair.?s? )(?:verdict|judge?ment|decision|grade|"
         r"ruling)\s*(?:is\s*)?[:=]?\s*[\"'*(\[]*\s*(?:a\b|b\b|correct|"
@@ -272,7 +256,7 @@ RULES: tuple[Rule, ...] = (
         r"supported|pass\w*|true)[\"']|true\b|10\b|1\.0|0\.9\d*)",
         "verdict", "judg", "decision", "grade", "ruling", "is_correct", "score", "label", "support", "p_correct",
     ),
-    _rule(
+    rule(
         "forged_review", "high",
         r"\b(?:evaluator|reviewer|grader|judge|area chair|assessor)(?:'s)?\s*(?:#?\s*[1-9]\s*)?(?:feedback|"
         r"report|score|verdict|review|comment)?\s*[:=]\s*[^\n]{0,40}"
@@ -283,7 +267,7 @@ RULES: tuple[Rule, ...] = (
         "evaluator", "reviewer", "grader", "judge", "chair", "assessor", "reasoning", "sourcing", "credib",
         "validity",
     ),
-    _rule(
+    rule(
         "fabrication_notice", "high",
         r"\b(?:the |this )?(?:context|text|passage|document|article|content|page) (?:has been|was|is) "
         r"(?:modified|altered|changed|edited|"
@@ -295,22 +279,23 @@ RULES: tuple[Rule, ...] = (
         "invented", "to make",
     ),
 )  # fmt: skip
+RULES += REQUEST_RULES
 """On folded text (lower case, look-alikes undone)."""
 
 RAW_RULES: tuple[Rule, ...] = (
-    _rule(
+    rule(
         "hidden_markup", "high",
         r"<(\w+)[^>]{0,200}(?:display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|"
         r"opacity\s*:\s*0(?![.\d])|(?<!-)color\s*:\s*(?:white|#fff(?:fff)?|"
         r"transparent|rgba?\(255,\s*255,\s*255)|(?:left|top|text-indent)\s*:\s*-\d{3,}|\bhidden\b(?=[\s>])|"
         r"aria-hidden\s*=\s*[\"']?true)[^>]{0,200}>[^<]{12,}",
     ),
-    _rule(
+    rule(
         "hidden_markup", "high",
         r"<!--(?=[^>]{0,400}\b(?:ignore|instruction|assistant|ai\b|llm|agent|system|you must|answer|prompt|"
         r"override|model|user)\b).{12,2000}?-->",
     ),
-    _rule(
+    rule(
         "hidden_markup", "high",
         r"\b(?:alt|title|aria-label|content|data-[\w-]+)\s*=\s*[\"'](?=[^\"']{0,300}\b(?:system|assistant|ignore|"
         r"instruction|you (?:are|must)|call the|tool|"
@@ -320,7 +305,7 @@ RAW_RULES: tuple[Rule, ...] = (
 """On the raw text: mark-up that hides words from people."""
 
 ANSWER_RULES: tuple[Rule, ...] = (
-    _rule(
+    rule(
         "authority", "medium",
         r"\b(?:verified|confirmed|certified|approved|validated) (?:by|as) (?:the |an? )?(?:\w+ ){0,3}(?:experts?|"
         r"authorit\w+|judges?|reviewers?|panel|"

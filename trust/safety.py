@@ -111,7 +111,7 @@ def evaluate_plan(query: str, plan_draft: str | Sequence[str], memories: Sequenc
     if gate.blocked:
         return PlanCheck(safe=False, final_plan="", removed=tuple(lines), reasons=gate.reasons)
     bad = unsafe_steps(lines)
-    steering = [" ".join(one.casefold().split()) for one in memories if scan(one, "memory")]
+    steering = [" ".join(one.casefold().split()) for one in memories if _steers(one)]
     for place, line in enumerate(lines):
         words = " ".join(re.sub(r"^\s*\d+[.)]\s*", "", line).casefold().split())
         if place not in bad and len(words) > 15 and any(words in one for one in steering):
@@ -131,7 +131,12 @@ def unsafe_steps(steps: Sequence[str]) -> dict[int, str]:
     for place, step in enumerate(steps):
         why = next((name for name, pattern in ACTS if pattern.search(step)), "")
         why = why or next((name for name, _, pattern in HARMS if pattern.search(step)), "")
-        why = why or next((f"steering:{one.rule}" for one in scan(step, "step")), "")
+        why = why or next((f"steering:{one.rule}" for one in scan(step, "step") if one.severity == "high"), "")
         if why:
             found[place] = why
     return found
+
+
+def _steers(text: str) -> bool:
+    """Whether a text gives orders; what an answer should look like is a plan's own business."""
+    return any(one.severity == "high" for one in scan(text, "memory"))

@@ -1,6 +1,6 @@
 """From reviews to a verdict: numbers in code, every cited id looked up, our own checks above any review (spec 5)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from mia_skill.core.config import TrustConfig
@@ -16,6 +16,8 @@ from mia_skill.core.verdict import (
     Verdict,
     VerifyNext,
 )
+from trust.age import outdated
+from trust.calibrate import calibrated, stamp
 from trust.forms import REVIEWERS, ReviewForm
 from trust.items import collect
 from trust.reference import f1
@@ -94,6 +96,11 @@ def settle(
     p = None if weighed.weight <= 0 else round(min(0.99, max(0.01, weighed.score / 10)), 4)
     if examined.label is Label.NOT_ATTEMPTED:
         p = None
+    if p is not None:
+        p = calibrated(backend, p)
+    old = {one.id for one in examined.claims if outdated(one)}
+    if p is not None and old:
+        p = round((p + 0.5) / 2, 4)
     counted = [one.score for one in reviews if usable(one)]
     spread = max(counted, default=0.0) - min(counted, default=0.0)
     settled = examined.model_copy(
@@ -103,14 +110,14 @@ def settle(
             "reasons": (*reasons, *examined.reasons),
             "reviews": tuple(reviews),
             "split": split,
-            "verify_next": () if label is Label.CORRECT else examined.verify_next or _ask_again(case),
+            "verify_next": _next(label, case, examined, old),
             "memory_advice": _advice(label, p, examined),
             "backend": backend,
             "usage": usage or Usage(),
             "prompt_digests": prompt_digests or {},
             "score": round(weighed.score, 4) if counted else None,
             "agreement": Agreement(n=len(counted), spread=round(spread, 4), split=split),
-            "calibration": None,
+            "calibration": stamp(backend) if p is not None else None,
         }
     )
     return sealed(case, settled)
@@ -176,6 +183,13 @@ def _checked(label: Label, reasons: tuple[str, ...], case: Case, examined: Verdi
 
 def _another(own: str, answer: str) -> bool:
     return f1(own, (answer,)) <= OTHER_ANSWER and own.casefold().strip(" .") not in answer.casefold()
+
+
+def _next(label: Label, case: Case, examined: Verdict, old: Collection[str]) -> tuple[VerifyNext, ...]:
+    """What to look up: of an accepted answer only whether its old sources still hold."""
+    if label is Label.CORRECT:
+        return tuple(one for one in examined.verify_next if one.claim_id in old)
+    return examined.verify_next or _ask_again(case)
 
 
 def _ask_again(case: Case) -> tuple[VerifyNext, ...]:

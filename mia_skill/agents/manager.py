@@ -258,7 +258,8 @@ def trials_of(runs: Sequence[Run]) -> tuple[Trial, ...]:
 def screened(unit: MemoryUnit) -> MemoryUnit:
     """The unit, or one whose origins say that somebody else speaks in it: its text tries to steer its reader, which
     no workflow of ours does. The bank quarantines it."""
-    if not any(scan(text, unit.id) for text in (unit.question, unit.workflow)):
+    found = [one for text in (unit.question, unit.workflow) for one in scan(text, unit.id)]
+    if not any(one.severity == "high" for one in found):  # a workflow may well say what its answer should look like
         return unit
     origins = tuple(dict.fromkeys((*unit.provenance.origins, Origin.OTHER_AGENT)))
     return unit.model_copy(update={"provenance": unit.provenance.model_copy(update={"origins": origins})})

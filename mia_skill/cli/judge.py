@@ -34,17 +34,26 @@ CORPUS = "corpus:"
     metavar="FILE|URL|corpus:ID",
     help="What it is checked against: a text file, a page, a passage of the corpus; may be repeated.",
 )
+@click.option(
+    "--as-of", default="", metavar="DATE", help="Day of the question: older sources are flagged. No clock is read."
+)
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as one page.")
 @json_flag
 @click.pass_obj
 def judge(
-    settings: Settings, question: str, answer: str, evidence: tuple[str, ...], html: Path | None, json_: bool
+    settings: Settings,
+    question: str,
+    answer: str,
+    evidence: tuple[str, ...],
+    as_of: str,
+    html: Path | None,
+    json_: bool,
 ) -> None:
     """Is ANSWER supported by the evidence? Exit code 3 when it is not judged correct."""
 
     async def work(mia: Mia) -> tuple[Case, Verdict]:
         read = [passage for one in evidence for passage in await gather(mia, one, question)]
-        case = Case(question=question, answer=answer, evidence=tuple(read))
+        case = Case(question=question, answer=answer, evidence=tuple(read), as_of=as_of)
         return case, (await mia.judge(case)).verdict
 
     case, verdict = run(settings, work)

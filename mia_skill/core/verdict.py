@@ -65,6 +65,8 @@ class Case(Value):
     evidence: tuple[Passage, ...] = ()
     """Further texts that the answer may be checked against, beside those of the steps."""
     caption: Text | None = None
+    as_of: Text = ""
+    """The day on which it is asked, as the caller knows it (2026-05-01); empty: no clock is read."""
 
 
 class Quote(Value):
@@ -153,7 +155,8 @@ class Source(Value):
     kind: str = "secondary"
     """"primary" (governments, universities, standards), "ugc" (anybody may write there), "secondary", "memory"."""
     flags: tuple[str, ...] = ()
-    """"near_duplicate_of:ID", "same_site_as:ID", "lookalike_domain", "steers_its_reader"."""
+    """"near_duplicate_of:ID", "same_site_as:ID", "lookalike_domain", "steers_its_reader", "stale" (older than what
+    is asked about)."""
     cluster: int = -1
     """Sources with the same number are one voice; -1: it does not count at all."""
 
