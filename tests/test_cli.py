@@ -110,6 +110,12 @@ def test_the_doctor_looks_for_every_extra_that_the_project_has() -> None:
     assert project["project"]["optional-dependencies"].keys() - {"faiss-gpu"} == EXTRAS.keys()
 
 
+def test_the_doctor_gives_a_version_for_every_extra_that_is_there(home: Path) -> None:
+    found = json.loads(mia(home, "doctor", "--json").stdout)["findings"]
+    there = [one["detail"] for one in found if one["part"].startswith("[") and one["state"] == "ok"]
+    assert not [detail for detail in there if detail.endswith("missing")]
+
+
 def test_a_folder_of_traces_is_answered_with_their_names(home: Path) -> None:
     (home / "trace.none.0.jsonl").touch()
     assert "trace.none.0.jsonl" in mia(home, "trace", "show", str(home), code=1).output
@@ -128,3 +134,34 @@ def test_a_world_is_written_and_the_same_seed_writes_the_same_files(home: Path, 
         mia(home, "world", "--out", str(tmp_path / name), "--size", "60", "--seed", "3")
     for file in ("corpus.jsonl", "questions.jsonl"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("memory", "search", " "),
+        ("memory", "add", "--question", "", "--workflow", "1. search", "--outcome", "correct"),
+        ("memory", "add", "--question", "Who?", "--workflow", "", "--outcome", "correct"),
+        ("judge", "--question", "", "--answer", "Velmora"),
+        ("judge-plan", "--query", "", "--plan", "1. search"),
+        ("ask", ""),
+    ],
+)
+def test_an_empty_text_is_wrong_usage_and_named(home: Path, words: tuple[str, ...]) -> None:
+    assert "it is empty" in mia(home, *words, code=2).output
+
+
+def test_what_is_written_for_searching_says_how_to_use_it_without_a_model(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "world"
+    shown = mia(home, "world", "--out", str(folder), "--size", "20").output
+    assert f"""mia install HOST --env 'MIA_SEARCH__CORPUS=["{folder / "corpus.jsonl"}"]'""" in shown
+
+
+def test_evidence_from_a_corpus_that_is_not_set_says_which_setting_to_give(home: Path) -> None:
+    result = mia(home, "judge", "--question", "Who?", "--answer", "Velmora", "--evidence", "corpus:1", code=1)
+    assert "set search.corpus" in result.output
+
+
+def test_a_list_given_as_one_word_is_answered_with_its_form(home: Path) -> None:
+    result = mia(home, "--set", "search.corpus=wiki.jsonl", "memory", "list", code=1)
+    assert "setting 'search.corpus': give a list as JSON" in result.output

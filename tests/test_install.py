@@ -314,3 +314,16 @@ def test_a_damaged_record_of_copied_files_touches_nothing(record: str, home: Pat
     assert "damaged" in mia("install", "openclaw", code=1).output
     assert "damaged" in mia("install", "openclaw", "--uninstall", code=1).output
     assert precious.exists()
+
+
+def test_a_corpus_that_the_server_would_not_find_from_another_folder_is_refused(home: Path, tmp_path: Path) -> None:
+    said = mia("install", "cursor", "--env", 'MIA_SEARCH__CORPUS=["world/corpus.jsonl"]', code=1).output
+    assert str(Path("world/corpus.jsonl").absolute()) in said
+    assert not (home / ".cursor").exists()
+    mia("install", "cursor", "--env", f'MIA_SEARCH__CORPUS=["{tmp_path / "corpus.jsonl"}"]')
+    assert entry("cursor", config_of("cursor", home))["env"]
+
+
+def test_a_value_that_the_server_would_refuse_is_refused_before_it_is_written(home: Path) -> None:
+    assert "search.k" in mia("install", "cursor", "--env", "MIA_SEARCH__K=many", code=1).output
+    assert not (home / ".cursor").exists()

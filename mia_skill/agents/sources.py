@@ -77,8 +77,10 @@ class Sources:
         """
         if self.visitor is not None and ("://" in what or not isinstance(self.corpus, Whole)):
             return await self.visitor.visit(what, question=question, start=start, max_chars=max_chars)
-        if "://" in what or not self.opens:
+        if "://" in what:
             raise InputError(NO_VISITS)
+        if self.corpus is None:
+            raise InputError(NO_SOURCE.format("corpus"))
         if not isinstance(self.corpus, Whole):
             raise InputError(f"{what[:80]!r} is no address: give one that begins with http:// or https://")
         from retrieval.visit import Document, page_of

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import Settings, as_json, json_flag, run, show_progress
+from mia_skill.cli.console import Settings, as_json, json_flag, run, show_progress, text
 from mia_skill.cli.judge import render
 from mia_skill.core.errors import InputError
 from mia_skill.core.picture import picture_of
@@ -19,7 +19,7 @@ __all__ = ["ask"]
 
 
 @click.command()
-@click.argument("question")
+@click.argument("question", type=text)
 @click.option("--image", type=click.Path(path_type=Path), help="The image that the question is about.")
 @click.option("--data-id", default="", help="Its id in prepared image results (images.cache).")
 @click.option("--caption", default="", help="What it shows; else the manager's model says so.")

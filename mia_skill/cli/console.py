@@ -17,7 +17,7 @@ from mia_skill.core.config import MiaConfig, json_or_text, load_config
 from mia_skill.core.errors import InputError, MiaError
 from mia_skill.core.events import Event
 
-__all__ = ["ANSWER_IS_NO", "FAILED", "Settings", "as_json", "json_flag", "run"]
+__all__ = ["ANSWER_IS_NO", "FAILED", "Settings", "as_json", "json_flag", "offer_passages", "run", "text"]
 
 T = TypeVar("T")
 
@@ -25,6 +25,13 @@ FAILED = 1
 """Exit code: it could not be done; the message on stderr says how to mend it."""
 ANSWER_IS_NO = 3
 """Exit code: it was done, and the answer is no (judged not correct, doctor found a problem)."""
+
+
+def text(value: str) -> str:
+    """The type of a question or a workflow: an empty one is wrong usage."""
+    if not value.strip():
+        raise click.BadParameter("it is empty")
+    return value
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,15 @@ def as_json(value: BaseModel | list[Any] | dict[str, Any]) -> str:
     """One JSON document, indented, for `--json`."""
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     return orjson.dumps(plain, option=orjson.OPT_INDENT_2, default=str).decode()
+
+
+def offer_passages(path: Path) -> str:
+    """How passages that were just written are used: in a host, and with a model of one's own."""
+    setting = f'["{path.absolute()}"]'
+    return (
+        f"use them in a host: mia install HOST --env 'MIA_SEARCH__CORPUS={setting}'\n"
+        f"with a model of your own: mia --set 'search.corpus={setting}' ask '...'"
+    )
 
 
 json_flag = click.option("--json", "json_", is_flag=True, help="Print one JSON document instead of text.")

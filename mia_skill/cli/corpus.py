@@ -8,7 +8,7 @@ from typing import get_args
 import anyio
 import click
 
-from mia_skill.cli.console import Settings, as_json, json_flag
+from mia_skill.cli.console import Settings, as_json, json_flag, offer_passages
 from mia_skill.core.config import MiaConfig
 
 __all__ = ["corpus", "serve_corpus"]
@@ -67,7 +67,7 @@ def build(
         return
     vectors = f"{made.layout.kind} {made.layout.precision} vectors" if made.layout else "words only"
     click.echo(f"{made.passages} passages of {made.documents} documents in {out} ({vectors})")
-    click.echo(f"search it: mia --set 'search.corpus=[\"{out}\"]' ask '...'   serve it: mia corpus serve {out}")
+    click.echo(f"{offer_passages(out)}\nserve them to others: mia corpus serve {out}")
 
 
 @corpus.command()

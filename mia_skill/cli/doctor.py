@@ -35,6 +35,8 @@ EXTRAS = {
     "mem0": "mem0",
 }
 """A package that only this extra brings."""
+DISTRIBUTIONS = {"PIL": "pillow", "mem0": "mem0ai"}
+"""Where a package is published under another name than it is imported by."""
 ROLES: tuple[Role, ...] = ("manager", "planner", "executor", "judge", "router")
 
 
@@ -53,7 +55,7 @@ def doctor(settings: Settings, train: bool, json_: bool) -> None:
     else:
         for one in found:
             colour = {"ok": "green", "off": "white", "problem": "red"}[one.state]
-            click.echo(f"{click.style(f'{one.state:8}', fg=colour)}{one.part:13}{one.detail}")
+            click.echo(f"{click.style(f'{one.state:8}', fg=colour)}{one.part:12} {one.detail}")
             if one.fix:
                 click.echo(f"{'':21}fix: {one.fix}")
     if any(one.state == "problem" for one in found):
@@ -208,6 +210,6 @@ async def _endpoint(endpoint: EndpointConfig, roles: list[Role]) -> Finding:
 
 def _version(package: str) -> str:
     try:
-        return importlib.metadata.version(package)
+        return importlib.metadata.version(DISTRIBUTIONS.get(package, package))
     except importlib.metadata.PackageNotFoundError:
         return "missing"

@@ -5,7 +5,7 @@ import sys
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag, run
+from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag, run, text
 from mia_skill.core.verdict import Case, Verdict
 from trust.canary import CanaryReport, fly
 from trust.safety import evaluate_plan, guard_blocked
@@ -35,7 +35,7 @@ def guard(settings: Settings, query: str | None, canaries: bool, json_: bool) ->
 
 
 @click.command("judge-plan")
-@click.option("--query", required=True)
+@click.option("--query", type=text, required=True, help="What the plan is for.")
 @click.option("--plan", "plan_draft", required=True, help="The steps, one a line.")
 @click.option("--memory", "memories", multiple=True, help="A memory that it was written with; may be repeated.")
 @json_flag

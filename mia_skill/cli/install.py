@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mia_skill.cli.console import Settings
+from mia_skill.core.config import load_config
 from mia_skill.core.errors import ConfigError, InputError
 from mia_skill.install.config_file import SERVER, Change, apply, plan_install, plan_uninstall
 from mia_skill.install.edit import with_entry
@@ -19,7 +20,7 @@ __all__ = ["install"]
 
 
 @click.command()
-@click.argument("host", type=click.Choice(list(HOSTS)))
+@click.argument("host", metavar="HOST", type=click.Choice(list(HOSTS)))
 @click.option("--uninstall", is_flag=True, help="Take it out again; nothing else changes.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, write nothing.")
 @click.option("--config-path", type=click.Path(dir_okay=False, path_type=Path), help="Another file of the host.")
@@ -42,6 +43,8 @@ def install(
     skills: bool,
 ) -> None:
     """Write the server into HOST's configuration, with an absolute interpreter and the variables it needs.
+
+    HOST is openclaw, claude-code, claude-desktop, cursor or vscode.
 
     Other entries, comments and formatting stay; the file before the first change is kept as *.mia-backup; a file
     that cannot be edited safely is left alone, and the snippet to paste is printed. Running it again changes nothing.
@@ -75,7 +78,7 @@ def launch_of(manifest: Manifest, settings: Settings, pairs: Sequence[str]) -> L
     `-P` keeps a folder named like our module in the host's working directory from being run in its place.
 
     Raises:
-        InputError: a variable is not set here, or is none that the server reads.
+        InputError: a variable is not set here, is none that the server reads, or names a corpus that it would not find.
         ConfigError: the settings that the server will be given are wrong.
     """
     known = {one.name for one in manifest.env}
@@ -89,6 +92,10 @@ def launch_of(manifest: Manifest, settings: Settings, pairs: Sequence[str]) -> L
         if not equals and name not in os.environ:
             raise InputError(f"{name} is not set here: give its value, --env {name}=...")
         env[name] = value if equals else os.environ[name]
+    for corpus in load_config(environment=env).search.corpus:
+        if not corpus.expanduser().is_absolute():
+            full = corpus.absolute()
+            raise InputError(f"search.corpus {str(corpus)!r}: hosts start the server in another folder; give {full}")
     module = manifest.entrypoints["mcp"].module
     if module is None:
         raise ConfigError("skill.json names no module to start")

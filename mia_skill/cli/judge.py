@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import ANSWER_IS_NO, Settings, json_flag, run
+from mia_skill.cli.console import ANSWER_IS_NO, Settings, json_flag, run, text
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import Passage
 from mia_skill.core.verdict import Case, Claim, Label, Support, Verdict
@@ -26,10 +26,13 @@ CORPUS = "corpus:"
 
 
 @click.command()
-@click.option("--question", required=True)
-@click.option("--answer", required=True)
+@click.option("--question", type=text, required=True, help="What was asked.")
+@click.option("--answer", required=True, help="What was answered; an empty one is not attempted.")
 @click.option(
-    "--evidence", multiple=True, metavar="FILE|URL|corpus:ID", help="What it is checked against; may be repeated."
+    "--evidence",
+    multiple=True,
+    metavar="FILE|URL|corpus:ID",
+    help="What it is checked against: a text file, a page, a passage of the corpus; may be repeated.",
 )
 @click.option(
     "--as-of", default="", metavar="DATE", help="Day of the question: older sources are flagged. No clock is read."

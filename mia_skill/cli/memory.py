@@ -11,7 +11,7 @@ import orjson
 
 from mia_skill.app import Mia
 from mia_skill.cli.care import COMMANDS
-from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag, run
+from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag, run, text
 from mia_skill.core.errors import InputError
 from mia_skill.core.redact import without_secrets
 from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Question, Status
@@ -31,7 +31,7 @@ def memory() -> None:
 
 
 @memory.command()
-@click.argument("question")
+@click.argument("question", type=text)
 @click.option("--k", default=2, show_default=True, type=click.IntRange(0, 20), help="Successes, and as many failures.")
 @click.option("--namespace")
 @json_flag
@@ -70,7 +70,7 @@ def list_(
     cursor: str | None,
     json_: bool,
 ) -> None:
-    """All units, newest first, a page at a time."""
+    """All units, newest first, a page at a time: id, outcome, right / times shown, namespace, question."""
     wanted = Outcome(outcome) if outcome else None
     page = run(
         settings,
@@ -109,9 +109,9 @@ def show(settings: Settings, unit_id: str, json_: bool) -> None:
 
 
 @memory.command()
-@click.option("--question", required=True)
-@click.option("--workflow", required=True, help="The steps that solve it, without its facts.")
-@click.option("--outcome", type=OUTCOMES, required=True)
+@click.option("--question", type=text, required=True, help="A question that it solved.")
+@click.option("--workflow", type=text, required=True, help="The steps that solve it, without its facts.")
+@click.option("--outcome", type=OUTCOMES, required=True, help="Did it lead to the right answer?")
 @click.option("--namespace")
 @json_flag
 @click.pass_obj
@@ -134,11 +134,11 @@ def add(settings: Settings, question: str, workflow: str, outcome: str, namespac
 
 @memory.command()
 @click.argument("unit_id")
-@click.argument("word", type=click.Choice(["good", "bad"]))
-@click.option("--note", default="")
+@click.argument("word", metavar="good|bad", type=click.Choice(["good", "bad"]))
+@click.option("--note", default="", help="Why; kept in the log.")
 @click.pass_obj
 def feedback(settings: Settings, unit_id: str, word: str, note: str) -> None:
-    """Say that a unit was GOOD or BAD."""
+    """Say that a unit was good or bad."""
     click.echo(line(run(settings, lambda mia: mia.feedback(unit_id, word == "good", note))))
 
 

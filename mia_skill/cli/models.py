@@ -124,7 +124,12 @@ def print_(profile: Profile, model: str | None, json_: bool) -> None:
 @PROFILES
 @MODEL
 @click.option("--only", multiple=True, help="Only the servers of this name: one node of three-nodes runs its own.")
-@click.option("--vllm", "program", envvar="MIA_VLLM", help="The vllm program, or a python that has it [vllm; python].")
+@click.option(
+    "--vllm",
+    "program",
+    envvar="MIA_VLLM",
+    help="The vllm program, or a python that has it (`make vllm-cpu` makes one for CPUs) [vllm; python].",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Beyond loopback VLLM_API_KEY must be set.")
 @click.option("--port", type=click.IntRange(1, 65000), help="Of the first server; the others follow [8100].")
 @click.pass_obj

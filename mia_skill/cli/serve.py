@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mia_skill.cli.console import Settings, as_json, json_flag
+from mia_skill.cli.console import Settings, as_json, json_flag, offer_passages
 from mia_skill.cli.corpus import serve_corpus
 from mia_skill.cli.rest import REST_PORTS, serve_rest
 from mia_skill.core.config import MiaConfig
@@ -137,4 +137,4 @@ def world(out: Path, seed: int, size: int, json_: bool) -> None:
         click.echo(as_json(counts))
     else:
         click.echo(f"{counts['pages']} pages and {counts['questions']} questions in {out}")
-        click.echo(f"search them: mia --set 'search.corpus=[\"{out / 'corpus.jsonl'}\"]' ask '...'")
+        click.echo(offer_passages(out / "corpus.jsonl"))

@@ -43,6 +43,7 @@ __all__ = [
 
 Role = Literal["manager", "planner", "executor", "judge", "router"]
 ENV_PREFIX = "MIA_"
+NO_LIST = """give a list as JSON, such as '["one", "two"]'"""
 ENV_CONTROL = frozenset(
     {
         "MIA_CONFIG", "MIA_CACHE", "MIA_SHARED_DATA", "MIA_VLLM_PYTHON", "MIA_VLLM_URL", "MIA_NODE",
@@ -306,7 +307,8 @@ def load_config(
     except ValidationError as cause:
         first = cause.errors(include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"setting {where!r}: {first['msg']}") from None
+        wrong = NO_LIST if first["type"] == "tuple_type" else first["msg"]
+        raise ConfigError(f"setting {where!r}: {wrong}") from None
 
 
 def _config_path(path: Path | None, env: Mapping[str, str]) -> Path | None:
