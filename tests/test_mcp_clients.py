@@ -74,7 +74,7 @@ class Bearer:
 
     async def call(self, tool: str, **arguments: Any) -> Any:
         async with (
-            httpx2.AsyncClient(headers={"Authorization": f"Bearer {self.token}"}) as http,
+            httpx2.AsyncClient(headers={"Authorization": f"Bearer {self.token}"}, timeout=PATIENCE_S) as http,
             Client(streamable_http_client(self.url, http_client=http), mode=self.era) as client,
         ):
             return await client.call_tool(tool, arguments)

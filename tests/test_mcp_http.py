@@ -106,7 +106,7 @@ async def test_the_official_client_lists_and_calls_over_http(url: str, era: Era)
 @pytest.mark.parametrize("era", ERAS)
 async def test_with_the_token_a_client_gets_in(guarded_url: str, era: Era) -> None:
     async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}) as http,
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=PATIENCE_S) as http,
         Client(streamable_http_client(guarded_url, http_client=http), mode=era) as client,
     ):
         assert len((await client.list_tools()).tools) == 10
