@@ -7,7 +7,7 @@ import numpy as np
 from mia_skill.core.types import MemoryUnit, PlanPair
 from retrieval.index import ROUNDING, Bucket, Entry, Shelf
 from retrieval.places import Compared, bucket_of, known_state, pair_bucket, unit_bucket
-from retrieval.rows import SEEN, put_vectors
+from retrieval.rows import SEEN, first_evidence, put_vectors
 from retrieval.tables import Row, Tables
 from retrieval.value import Evidence
 from retrieval.vectors import Rows, Vectors, blob
@@ -37,7 +37,10 @@ class LiveIndex:
         self._seen = -1
         self._bank_id = ""
         self._dimension = 0
-        self.shelves: dict[str, Shelf] = {}
+        self._shelves: dict[str, Shelf] = {}
+        self._waiting: dict[str, dict[int, Entry]] = {owner: {} for owner in ENTRIES}
+        """What the open transaction wrote and nobody has asked for yet. A bulk load never asks: its rows come in
+        together, by the next `follow`."""
         self.damaged: dict[str, set[int]] = {}
         self.story = "fresh"
         """What the last full load was for."""
@@ -49,6 +52,7 @@ class LiveIndex:
             EmbedderMismatchError: the rows' vectors are another embedder's.
         """
         state = self.check(rows)
+        self._forget_waiting()
         dimension = state["dimension"] or 0
         same = state["bank_id"] == self._bank_id and dimension == self._dimension
         if not same or self._seen > state["change"] or self._seen < state["forgotten_below"]:
@@ -65,10 +69,11 @@ class LiveIndex:
         """
         return known_state(rows, self._identity)
 
-    def put(self, owner: str, entries: Iterable[Entry]) -> None:
-        """Add or update rows that this process is writing; `invalidate` if it rolls back."""
-        bad = self.shelves[owner].put(entries)
-        self.damaged[owner] |= set(bad)
+    def put(self, owner: str, entry: Entry) -> None:
+        """Add or update a row that this process is writing; `invalidate` if it rolls back."""
+        if entry.seq in self._waiting[owner]:
+            self._settle()
+        self._waiting[owner][entry.seq] = entry
 
     def use(self, dimension: int) -> None:
         """The first vectors of an empty bank have this dimension."""
@@ -78,43 +83,43 @@ class LiveIndex:
     def invalidate(self, why: str) -> None:
         """What is in memory may differ from the rows: load anew at the next read."""
         self._bank_id = ""
+        self._forget_waiting()
         self.story = f"rebuilt ({why})"
 
     def shelf(self, owner: str) -> Shelf:
-        return self.shelves[owner]
+        self._settle()
+        return self._shelves[owner]
 
     # -- `Places` -----------------------------------------------------------------------------------------------
 
     def any_in(self, rows: Tables, owner: str, keys: Sequence[Hashable]) -> bool:
         self.follow(rows)
-        return any(self.shelves[owner].bucket(key) for key in keys)
+        return any(self.shelf(owner).bucket(key) for key in keys)
 
     def compared(
         self, rows: Tables, owner: str, key: Hashable, asked: Vectors, category: str | None, *, every: bool
     ) -> tuple[Compared | None, int | None]:
-        shelf = self.shelves[owner]
+        shelf = self.shelf(owner)
         return shelf.bucket(key), None if category is None else shelf.code(category)
 
     def close(self, rows: Tables, owner: str, key: Hashable, vectors: Vectors, threshold: float) -> Sequence[int]:
-        return _close(self.shelves[owner].bucket(key), vectors, threshold)
+        return _close(self.shelf(owner).bucket(key), vectors, threshold)
 
     def keep_unit(self, rows: Tables, seq: int, unit: MemoryUnit, vectors: Vectors) -> None:
         masked = None if vectors.masked is None else blob(vectors.masked)
         put_vectors(rows, "unit", seq, *_blobs(vectors), masked, vectors.shape)
-        self.renew(rows, seq, unit, vectors)
+        self.put("unit", _entry(seq, unit, vectors, first_evidence(unit)))
 
     def keep_pair(self, rows: Tables, seq: int, pair: PlanPair, vectors: Vectors) -> None:
         put_vectors(rows, "pair", seq, *_blobs(vectors))
-        self.put("pair", [Entry(seq, pair_bucket(pair.namespace), pair.category, 0, 0, *_blobs(vectors))])
+        self.put("pair", Entry(seq, pair_bucket(pair.namespace), pair.category, 0, 0, *_blobs(vectors)))
 
     def renew(self, rows: Tables, seq: int, unit: MemoryUnit, vectors: Vectors) -> None:
         row = rows.execute(f"SELECT {SEEN} FROM units WHERE seq = ?", (seq,)).fetchone()
-        masked = None if vectors.masked is None else blob(vectors.masked)
-        given = (unit.category, unit.uses, unit.wins, *_blobs(vectors), vectors.shape, Evidence(*row), masked)
-        self.put("unit", [Entry(seq, bucket_of(unit), *given)])
+        self.put("unit", _entry(seq, unit, vectors, Evidence(*row)))
 
     def groups(self, rows: Tables) -> Iterable[tuple[Sequence[int], Rows]]:
-        return [(bucket.columns["seq"].tolist(), bucket.questions()) for _, bucket in self.shelves["unit"].buckets()]
+        return [(bucket.columns["seq"].tolist(), bucket.questions()) for _, bucket in self.shelf("unit").buckets()]
 
     def questions(self, rows: Tables, seqs: Sequence[int]) -> Mapping[int, Rows | None]:
         places = ", ".join("?" * len(seqs))
@@ -124,15 +129,28 @@ class LiveIndex:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _start_over(self, dimension: int, bank_id: str) -> None:
-        if self._seen >= 0 and self.story == "fresh" and self.shelves and any(map(len, self.shelves.values())):
+        if self._seen >= 0 and self.story == "fresh" and any(map(len, self._shelves.values())):
             self.story = "rebuilt (too many changes to follow one by one)"
         self._dimension, self._bank_id, self._seen = dimension, bank_id, -1
-        self.shelves = {owner: Shelf(dimension) for owner in ENTRIES}
+        self._shelves = {owner: Shelf(dimension) for owner in ENTRIES}
+        self._forget_waiting()
         self.damaged = {owner: set() for owner in ENTRIES}
+
+    def _settle(self) -> None:
+        for owner, entries in self._waiting.items():
+            if entries:
+                self._put(owner, entries.values())
+                self._waiting[owner] = {}
+
+    def _forget_waiting(self) -> None:
+        self._waiting = {owner: {} for owner in ENTRIES}
+
+    def _put(self, owner: str, entries: Iterable[Entry]) -> None:
+        self.damaged[owner] |= set(self._shelves[owner].put(entries))
 
     def _catch_up(self, rows: Tables) -> None:
         for owner, seq in rows.execute("SELECT owner, seq FROM forgotten WHERE change > ?", (self._seen,)):
-            self.shelves[owner].remove(seq)
+            self._shelves[owner].remove(seq)
             self.damaged[owner].discard(seq)
         for owner, statement in self._entries.items():
             # A full load goes in the order on disk; a few changes are found by the index on `change`.
@@ -141,13 +159,19 @@ class LiveIndex:
             else:
                 cursor = rows.execute(f"{statement} WHERE change > ? ORDER BY change, r.seq", (self._seen,))
             while chunk := cursor.fetchmany(CHUNK):
-                self.put(owner, _entries(owner, chunk))
+                self._put(owner, _entries(owner, chunk))
 
 
 def _entries(owner: str, chunk: list[Row]) -> Iterator[Entry]:
     for seq, namespace, modality, outcome, category, uses, wins, question, caption, shape, masked, *seen in chunk:
         bucket = unit_bucket(namespace, modality, outcome) if owner == "unit" else pair_bucket(namespace)
         yield Entry(seq, bucket, category, uses, wins, question, caption, shape, Evidence(*seen), masked)
+
+
+def _entry(seq: int, unit: MemoryUnit, vectors: Vectors, seen: Evidence) -> Entry:
+    masked = None if vectors.masked is None else blob(vectors.masked)
+    given = (unit.category, unit.uses, unit.wins, *_blobs(vectors), vectors.shape, seen, masked)
+    return Entry(seq, bucket_of(unit), *given)
 
 
 def _blobs(vectors: Vectors) -> tuple[bytes, bytes | None]:
