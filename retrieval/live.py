@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mia_skill.core.types import MemoryUnit, PlanPair
 from retrieval.index import ROUNDING, Bucket, Entry, Shelf
@@ -12,13 +13,17 @@ from retrieval.tables import Row, Tables
 from retrieval.value import Evidence
 from retrieval.vectors import Rows, Vectors, blob
 
-__all__ = ["LiveIndex"]
+__all__ = ["EXACT_UP_TO", "LiveIndex"]
 
+EXACT_UP_TO = 50_000
+"""Units of a bucket up to which the vectors are kept at full precision (docs/lab_notes.md)."""
 CHUNK = 4096
 """Rows read at a time while loading; bounds the memory a rebuild takes beside the index."""
 
 PLACE = "CASE status WHEN 'active' THEN outcome WHEN 'revoked' THEN NULL ELSE outcome || ':' || status END"
 """`place_of` in SQL."""
+FEW_LIKE, MOST_LIKE = 16, 8192
+"""Rows that may be twins of a new one: so many are looked at to begin with, and at most."""
 ENTRIES = {
     "unit": f"SELECT r.seq, namespace, modality, {PLACE}, category, uses, wins, v.question, v.caption, "
     "v.shape, v.masked, seen_uses, seen_wins, seen_at, seen_in "
@@ -31,8 +36,10 @@ ENTRIES = {
 class LiveIndex:
     """Not thread-safe: the bank holds its lock around every call."""
 
-    def __init__(self, identity: str, *, masked: bool = True) -> None:
+    def __init__(self, identity: str, *, masked: bool = True, exact_up_to: int | None = None) -> None:
+        """`exact_up_to`: see `Bucket`."""
         self._identity = identity
+        self._exact_up_to = {"unit": exact_up_to}
         self._entries = ENTRIES if masked else {**ENTRIES, "unit": ENTRIES["unit"].replace("v.masked", "NULL")}
         self._seen = -1
         self._bank_id = ""
@@ -103,7 +110,11 @@ class LiveIndex:
         return shelf.bucket(key), None if category is None else shelf.code(category)
 
     def close(self, rows: Tables, owner: str, key: Hashable, vectors: Vectors, threshold: float) -> Sequence[int]:
-        return _close(self.shelf(owner).bucket(key), vectors, threshold)
+        bucket = self.shelf(owner).bucket(key)
+        if bucket is None:
+            return ()
+        at_E, sim_E = self._like(rows, bucket, vectors.question, threshold - ROUNDING)
+        return _close(bucket, at_E, sim_E, vectors, threshold - ROUNDING)
 
     def keep_unit(self, rows: Tables, seq: int, unit: MemoryUnit, vectors: Vectors) -> None:
         masked = None if vectors.masked is None else blob(vectors.masked)
@@ -132,9 +143,33 @@ class LiveIndex:
         if self._seen >= 0 and self.story == "fresh" and any(map(len, self._shelves.values())):
             self.story = "rebuilt (too many changes to follow one by one)"
         self._dimension, self._bank_id, self._seen = dimension, bank_id, -1
-        self._shelves = {owner: Shelf(dimension) for owner in ENTRIES}
+        self._shelves = {owner: Shelf(dimension, self._exact_up_to.get(owner)) for owner in ENTRIES}
         self._forget_waiting()
         self.damaged = {owner: set() for owner in ENTRIES}
+
+    def _like(
+        self, rows: Tables, bucket: Bucket, question_D: Rows, least: float
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Positions and cosines of those that reach `least`; of equals beyond `MOST_LIKE` it names so many."""
+        rounded = bucket.rounded_questions()
+        if rounded is None:
+            sim_N = bucket.question_similarities(question_D)
+            at_E = np.flatnonzero(sim_N >= least)
+            return at_E, sim_N[at_E]
+        wanted = FEW_LIKE
+        while True:
+            at_E, sim_E = rounded.nearest(question_D, wanted)
+            if wanted >= min(len(bucket), MOST_LIKE) or sim_E[-1] < least - rounded.slack:
+                break
+            wanted *= 8
+        able_E = sim_E >= least - rounded.slack
+        at_E, sim_E = at_E[able_E], sim_E[able_E]
+        exact = self.questions(rows, bucket.columns["seq"][at_E].tolist())
+        for place, seq in enumerate(bucket.columns["seq"][at_E].tolist()):
+            row = exact.get(seq)
+            if row is not None:
+                sim_E[place] = row @ question_D
+        return at_E[sim_E >= least], sim_E[sim_E >= least]
 
     def _settle(self) -> None:
         for owner, entries in self._waiting.items():
@@ -178,21 +213,14 @@ def _blobs(vectors: Vectors) -> tuple[bytes, bytes | None]:
     return blob(vectors.question), None if vectors.caption is None else blob(vectors.caption)
 
 
-def _close(bucket: Bucket | None, vectors: Vectors, threshold: float) -> list[int]:
-    """See `Places.close`."""
-    if bucket is None:
-        return []
-    sim_N = bucket.question_similarities(vectors.question)
-    close_N = sim_N >= threshold - ROUNDING
-    captioned_N = bucket.columns["captioned"]
-    captions_N = bucket.caption_similarities(vectors.caption)
+def _close(bucket: Bucket, at_E: NDArray[np.intp], sim_E: Rows, vectors: Vectors, least: float) -> list[int]:
+    """See `Places.close`; of those at these positions, whose questions are close."""
+    captioned_E = bucket.columns["captioned"][at_E]
     if vectors.caption is None:
-        close_N &= ~captioned_N
+        close_E = ~captioned_E
     else:
-        close_N &= captioned_N
-        if captions_N is not None:
-            close_N &= captions_N >= threshold - ROUNDING
-    at = np.flatnonzero(close_N)
-    seq_N = bucket.columns["seq"]
-    order = np.lexsort((seq_N[at], -sim_N[at]))
-    return [int(seq_N[position]) for position in at[order]]
+        captions_N = bucket.caption_similarities(vectors.caption)
+        close_E = captioned_E if captions_N is None else captioned_E & (captions_N[at_E] >= least)
+    seq_E = bucket.columns["seq"][at_E]
+    order = np.lexsort((seq_E, -sim_E))
+    return [int(seq_E[place]) for place in order if close_E[place]]

@@ -137,6 +137,9 @@ class Candidates:
     def __len__(self) -> int:
         return len(self._packed)
 
+    def rounded_questions(self) -> None:
+        """The server compares at full precision."""
+
     def question_similarities(self, query_D: Rows) -> Rows:
         return np.asarray(self._packed["sim"], dtype=np.float32)
 

@@ -15,7 +15,7 @@ from mia_skill.core.types import Feedback, MemoryUnit, Outcome, PlanPair, Status
 from retrieval.audit import AuditReport, audit_units, twins_of
 from retrieval.bank import Consolidation, Hit, MemoryQuery, PairHit, Progress, Recall, Stored, UnitPage
 from retrieval.chain import fingerprint
-from retrieval.contest import Asked, Sketch, contest, pool_of, shown_apart
+from retrieval.contest import Asked, Exact, Sketch, contest, pool_of, shown_apart
 from retrieval.gate import Trial
 from retrieval.inspect import list_units
 from retrieval.log import entries
@@ -237,7 +237,8 @@ class TableBank(Steward):
             found = _sound_hits(_read(rows, ranking.best))
         else:
             question = Asked(asked.question, asked.caption, asked.masked, shaped(asked.shape))
-            given = (self._weights, self._blend, category, partial(masked_rows, rows), utc_now(), self._environment, k)
+            stored = Exact(partial(masked_rows, rows), partial(self._places.questions, rows))
+            given = (self._weights, self._blend, category, stored, utc_now(), self._environment, k)
             pool = pool_of(bucket, query, question, *given) if bucket is not None else None
             ranking = contest(pool, query, self._blend, k)
             found = self._apart(_read(rows, ranking.best), k, self._blend)
