@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.config import BlendWeights, ScoreWeights
-from retrieval.bank import Explanation, MemoryQuery
+from retrieval.bank import MemoryQuery
 from retrieval.blend import Signals, candidates, diverse, relevance
 from retrieval.half import HalfIndex
 from retrieval.index import ROUNDING
 from retrieval.places import Compared
 from retrieval.postings import Shaped
-from retrieval.recall import NOTHING, Ranked, Ranking, similarities
+from retrieval.recall import NOTHING, Ranked, Ranking, Reasons, similarities
 from retrieval.value import base_of, posterior, present, sampled
 from retrieval.vectors import Rows
 
@@ -229,22 +229,18 @@ def contest(pool: Pool | None, query: MemoryQuery, blend: BlendWeights, k: int) 
         enough_E &= scores_E >= query.min_score
     able = np.flatnonzero(enough_E)
     order = able[np.lexsort((pool.seq_E[able], -relevance_E[able], -scores_E[able]))]
-    best: list[Ranked] = []
-    for at in order[: SPARE * k].tolist():
-        # Numbers made here: validating them for all, when half are shown, costs more than it finds.
-        explained = Explanation.model_construct(
-            lexical=round(float(pool.signals.lexical_E[at]), 6),
-            shape=round(float(pool.signals.masked_E[at]), 6),
-            dense=round(float(pool.signals.dense_E[at]), 6),
-            relevance=float(relevance_E[at]),
-            floor=query.min_relevance,
-            value=float(pool.worth_E[at]),
-            base=pool.base,
+    first, floor = order[: SPARE * k], query.min_relevance
+    told = (*pool.signals, relevance_E, scores_E, pool.worth_E, pool.uses_E, pool.wins_E)
+    rows = zip(pool.seq_E[first].tolist(), *(column[first].tolist() for column in told), strict=True)
+    best = tuple(
+        Ranked(
+            *(seq, score, dense, int(uses), int(wins)),
+            Reasons(round(lexical, 6), round(shape, 6), round(dense, 6), relevant, floor, mean, pool.base),
         )
-        uses, wins, score = int(pool.uses_E[at]), int(pool.wins_E[at]), float(scores_E[at])
-        best.append(Ranked(int(pool.seq_E[at]), score, float(pool.signals.dense_E[at]), uses, wins, explained))
+        for seq, lexical, shape, dense, relevant, score, mean, uses, wins in rows
+    )
     top = float(relevance_E.max())
-    return Ranking(tuple(best), pool.considered, top, query.min_relevance, "relevance")
+    return Ranking(best, pool.considered, top, query.min_relevance, "relevance")
 
 
 class Sketch(NamedTuple):
@@ -259,7 +255,7 @@ class Sketch(NamedTuple):
 def shown_apart(sketches: Sequence[Sketch], scores: Sequence[float], k: int, blend: BlendWeights) -> list[int]:
     """Positions of the `k` that are shown, of units in the order of their rank: no two with the same workflow, nor a
     general one beside its own members, and among the others those that differ (MMR)."""
-    plain = [" ".join(sketch.workflow.casefold().split()) for sketch in sketches]
+    plain = [tuple(sketch.workflow.casefold().split()) for sketch in sketches]
     apart: list[int] = []
     for at, sketch in enumerate(sketches):
         if not any(
@@ -267,5 +263,7 @@ def shown_apart(sketches: Sequence[Sketch], scores: Sequence[float], k: int, ble
             for one in apart
         ):
             apart.append(at)
-    words = [frozenset(plain[at].split()) for at in apart]
+    if len(apart) == 1 or not k:
+        return apart[:k]
+    words = [frozenset(plain[at]) for at in apart]
     return [apart[at] for at in diverse([scores[at] for at in apart], words, k, blend.diversity)]

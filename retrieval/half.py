@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.require import require
-from retrieval.vectors import Rows
+from retrieval.vectors import Rows, grown
 
 __all__ = ["HalfIndex", "HalfRows"]
 
@@ -34,7 +34,7 @@ class HalfRows:
         needed = self._count + len(blobs)
         if needed > len(self._rows):
             size = max(needed, 2 * len(self._rows))
-            self._rows, self._there = np.resize(self._rows, (size, self._dimension)), np.resize(self._there, size)
+            self._rows, self._there = grown(self._rows, size), grown(self._there, size)
         nothing = bytes(4 * self._dimension)
         sized = [blob if blob is not None and len(blob) == len(nothing) else nothing for blob in blobs]
         rows_ND = np.frombuffer(b"".join(sized), dtype="<f4").reshape(len(blobs), self._dimension)
@@ -48,7 +48,7 @@ class HalfRows:
 
     def products(self, query_D: Rows, at_E: NDArray[np.intp]) -> tuple[Rows, NDArray[np.bool_]]:
         """Inner products with some rows, good to `slack`, and which of the rows are there."""
-        return self._rows[at_E].astype(np.float32) @ query_D, self._there[at_E]
+        return widened(self._rows[at_E]) @ query_D, self._there[at_E]
 
     def swap_remove(self, position: int) -> None:
         """Put the last row in the place of this one."""
@@ -99,16 +99,16 @@ class HalfIndex:
 
     def products(self, query_D: Rows, at_E: NDArray[np.intp]) -> Rows:
         """Inner products with some rows, good to `slack`."""
-        return self._codes()[at_E].astype(np.float32) @ query_D
+        return widened(self._codes()[at_E]) @ query_D
 
     def similarities(self, query_D: Rows) -> Rows:
-        """With all rows, good to `slack`. Slow: widening halves costs more than reading them."""
+        """With all rows, good to `slack`. Slow beside `nearest`: they are widened one block after the other."""
         blocks = (self._codes()[start : start + BLOCK] for start in range(0, len(self), BLOCK))
-        return np.concatenate([np.zeros(0, np.float32), *(block.astype(np.float32) @ query_D for block in blocks)])
+        return np.concatenate([np.zeros(0, np.float32), *(widened(block) @ query_D for block in blocks)])
 
     def matrix(self) -> Rows:
         """All vectors, good to `slack`, copied."""
-        return self._codes().astype(np.float32)
+        return widened(self._codes())
 
     def swap_remove(self, position: int) -> None:
         last = len(self) - 1
@@ -126,8 +126,16 @@ class HalfIndex:
         return rows
 
 
+def widened(rounded_ND: NDArray[np.float16]) -> Rows:
+    """The same numbers as float32, by moving their bits: a third of the time of a cast. Of finite ones."""
+    bits_ND = np.ascontiguousarray(rounded_ND).view(np.uint16).astype(np.uint32)
+    moved_ND = (bits_ND & 0x8000) << 16 | (bits_ND & 0x7FFF) << 13
+    # The exponent counts from 15 there and from 127 here.
+    return moved_ND.view(np.float32) * np.float32(2.0**112)
+
+
 def slack_of(rows_ND: Rows, rounded_ND: NDArray[np.float16]) -> float:
     """How far an inner product of a rounded row with a vector of length 1 may be from the exact one."""
-    lost_ND = rows_ND - rounded_ND.astype(np.float32)
+    lost_ND = rows_ND - widened(rounded_ND)
     # A little more, for what float32 loses in the products themselves.
     return float(np.sqrt(np.einsum("nd,nd->n", lost_ND, lost_ND).max())) + 2e-6

@@ -16,7 +16,7 @@ from mia_skill.core.require import require
 from retrieval.half import HalfIndex, HalfRows
 from retrieval.postings import Postings, Shaped, shaped
 from retrieval.value import Evidence, Standing, standing
-from retrieval.vectors import Rows
+from retrieval.vectors import Rows, grown
 
 __all__ = ["ROUNDING", "Bucket", "Entry", "FlatIndex", "Shelf", "faiss_build"]
 
@@ -111,7 +111,7 @@ class Columns:
         needed = self.count + len(rows)
         if needed > len(self._arrays["seq"]):
             size = max(needed, 2 * len(self._arrays["seq"]))
-            self._arrays = {name: np.resize(array, size) for name, array in self._arrays.items()}
+            self._arrays = {name: grown(array, size) for name, array in self._arrays.items()}
         for (name, _), column in zip(self.TYPES, zip(*rows, strict=True), strict=False):
             self._arrays[name][self.count : needed] = column
         self.count = needed

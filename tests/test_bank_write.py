@@ -458,7 +458,8 @@ def test_identifiers_come_in_the_order_of_their_making_and_are_not_to_be_guessed
     made = [new_id("mem") for _ in range(200)]
     times, chance = [one[:16] for one in made], {one[16:] for one in made}
     assert times == sorted(times)
-    assert len(chance) == 200 and {len(one) for one in chance} == {20}
+    assert len(chance) == 200
+    assert {len(one) for one in chance} == {20}
 
 
 def test_a_unit_restored_twice_in_one_transaction_is_there_once(bank):
