@@ -11,7 +11,7 @@ from retrieval.places import Compared, bucket_of, known_state, pair_bucket, unit
 from retrieval.rows import SEEN, first_evidence, put_vectors
 from retrieval.tables import Row, Tables
 from retrieval.value import Evidence
-from retrieval.vectors import Rows, Vectors, blob
+from retrieval.vectors import Rows, Vectors, blob, received
 
 __all__ = ["EXACT_UP_TO", "LiveIndex"]
 
@@ -136,6 +136,14 @@ class LiveIndex:
         places = ", ".join("?" * len(seqs))
         statement = f"SELECT seq, question FROM vectors WHERE owner = 'unit' AND seq IN ({places})"
         return {seq: np.frombuffer(vector, dtype="<f4") for seq, vector in rows.execute(statement, tuple(seqs))}
+
+    def vectors(self, rows: Tables, owner: str, seqs: Sequence[int]) -> Mapping[int, Vectors]:
+        places = ", ".join("?" * len(seqs))
+        statement = f"SELECT seq, question, caption, masked FROM vectors WHERE owner = ? AND seq IN ({places})"
+        return {
+            seq: Vectors(np.frombuffer(question, dtype="<f4"), received(caption), received(masked))
+            for seq, question, caption, masked in rows.execute(statement, (owner, *seqs))
+        }
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -135,6 +135,10 @@ class Places(Protocol):
         """Question vectors of single units, those that have one."""
         ...
 
+    def vectors(self, rows: Tables, owner: str, seqs: Sequence[int]) -> Mapping[int, Vectors]:
+        """All vectors of single rows, as they are stored, without the features; those that have some."""
+        ...
+
 
 def known_state(rows: Tables, identity: str) -> Row:
     """See `Places.check`.

@@ -79,12 +79,12 @@ class SqliteBank(TableBank):
             raise
         return bank
 
-    def export(self, *, log: bool = False) -> Iterator[dict[str, object]]:
+    def export(self, *, log: bool = False, vectors: bool = False) -> Iterator[dict[str, object]]:
         # A connection of its own: its read transaction is the one moment that is exported.
         rows = connect(self._path)
         try:
             with store_errors(self._path), transaction(rows, write=False):
-                yield from exported(rows, log=log)
+                yield from exported(rows, self._places, log=log, vectors=vectors)
         finally:
             rows.close()
 
@@ -123,6 +123,7 @@ class SqliteBank(TableBank):
         lines: Iterable[str | bytes | dict[str, object]],
         *,
         restore: bool,
+        vectors: bool,
         namespace: str | None,
         listener: Progress | None,
     ) -> ImportReport:
@@ -137,7 +138,7 @@ class SqliteBank(TableBank):
                 target.close()
             bank = SqliteBank(copy, connect(copy), self._embedder, self._settings, self._exact_up_to)
             try:
-                report = bank.import_(lines, restore=restore, namespace=namespace, listener=listener)
+                report = bank.import_(lines, restore=restore, vectors=vectors, namespace=namespace, listener=listener)
             finally:
                 bank.close()
         return report.model_copy(update={"dry_run": True})

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mia_skill.core.errors import ModelReplyError
 from mia_skill.core.types import Value
 
-__all__ = ["Embedder", "Kind", "Recipe", "Rows", "Vectors", "blob", "grown", "unit_rows"]
+__all__ = ["Embedder", "Kind", "Recipe", "Rows", "Vectors", "blob", "grown", "received", "unit_rows"]
 
 Rows = NDArray[np.float32]
 Kind = Literal["query", "passage"]
@@ -89,3 +89,8 @@ def grown(array: NDArray[Any], size: int) -> NDArray[Any]:
 def blob(row_D: Rows) -> bytes:
     """A vector as it is stored: little-endian float32."""
     return row_D.astype("<f4").tobytes()
+
+
+def received(stored: bytes | None) -> Rows | None:
+    """`blob`, read again."""
+    return None if stored is None else np.frombuffer(stored, dtype="<f4")
