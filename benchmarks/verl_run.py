@@ -318,7 +318,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=1, help="optimizer steps a step (tiny)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no step after so long (tiny)")
     parser.add_argument("--test-every", type=int, default=-1)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # overrides may follow the flags
     if options.what == "report":
         report([Path(one) for one in options.overrides])
     else:
