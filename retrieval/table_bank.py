@@ -21,8 +21,10 @@ from retrieval.inspect import list_units
 from retrieval.log import entries
 from retrieval.places import Places, pair_bucket
 from retrieval.postings import shaped
+from retrieval.probation import discard, hold, take
 from retrieval.recall import Ranked, Ranking, make_hit, nearest, rank, recall_of
 from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, masked_rows, pair_of, unit_of
+from retrieval.standing import Rules
 from retrieval.steward import Steward
 from retrieval.tables import Row, Tables
 from retrieval.transfer import (
@@ -57,6 +59,7 @@ class BankSettings:
     scoring: Literal["paper", "blend"] = "blend"
     blend: BlendWeights = field(default_factory=BlendWeights)
     environment: str = ""
+    canaries: Rules = field(default_factory=Rules)
 
 
 class TableBank(Steward):
@@ -72,6 +75,7 @@ class TableBank(Steward):
         self._capacity = settings.capacity
         self._blend = settings.blend if settings.scoring == "blend" else None
         self._environment = settings.environment
+        self._canaries = settings.canaries
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -159,6 +163,12 @@ class TableBank(Steward):
     # -- writing ------------------------------------------------------------------------------------------------
 
     def consolidate(self, c: Consolidation) -> Stored:
+        _sound(c)
+        if c.judge and _says(c):
+            ids = tuple(unit.id for unit in c.units)
+            with self._work(write=True) as rows:
+                hold(rows, c.judge, c.model_dump_json(), ids)
+            return Stored(unit_ids=ids, merged=(False,) * len(ids), pair_ids=tuple(p.id for p in c.pairs), held=True)
         kept, pair_ids, (credited, unknown) = self._store(c, self._merge_similarity if c.merge else None)
         return Stored(
             unit_ids=tuple(one.id for one in kept),
@@ -174,7 +184,9 @@ class TableBank(Steward):
 
     def forget(self, unit_ids: Sequence[str]) -> int:
         with self._work(write=True) as rows:
-            return self._pen(rows).forget(unit_ids)
+            held = discard(rows, unit_ids)
+            rest = [one for one in dict.fromkeys(unit_ids) if one not in held]
+            return len(held) + (self._pen(rows).forget(rest) if rest else 0)
 
     def import_(
         self,
@@ -260,13 +272,19 @@ class TableBank(Steward):
             bad = {read[at][0].seq for at in picked} - good
             read = [(ranked, row) for ranked, row in read if ranked.seq not in bad]
 
+    def _settle(self, change: Consolidation, number: int) -> None:
+        self._store(change, self._merge_similarity if change.merge else None, number=number)
+
     def _store(
-        self, c: Consolidation, merge_similarity: float | None, *, restored: bool = False
+        self,
+        c: Consolidation,
+        merge_similarity: float | None,
+        *,
+        restored: bool = False,
+        number: int | None = None,
     ) -> "tuple[tuple[Kept, ...], tuple[str, ...], tuple[int, tuple[str, ...]]]":
-        for unit in c.units:
-            if unit.wins > unit.uses:
-                raise InputError(f"unit {unit.id!r} has {unit.wins} wins in {unit.uses} uses: nothing was stored")
-        if not (c.units or c.pairs or c.credits or c.trials):
+        _sound(c)
+        if number is None and not _says(c):
             return (), (), (0, ())
         texts = [(unit.question, unit.caption) for unit in c.units] + [
             (pair.question, pair.caption) for pair in c.pairs
@@ -274,6 +292,8 @@ class TableBank(Steward):
         vectors = self._embed(texts, masked=len(c.units))
         unit_vectors, pair_vectors = vectors[: len(c.units)], vectors[len(c.units) :]
         with self._work(write=True) as rows:
+            if number is not None and not take(rows, number):
+                return (), (), (0, ())
             self._places.follow(rows)
             writer = self._pen(rows)
             if vectors:
@@ -300,6 +320,16 @@ class TableBank(Steward):
         listener: Progress | None,
     ) -> ImportReport:
         """What `import_` would do; nothing of it stays."""
+
+
+def _says(c: Consolidation) -> bool:
+    return bool(c.units or c.pairs or c.credits or c.trials)
+
+
+def _sound(c: Consolidation) -> None:
+    for unit in c.units:
+        if unit.wins > unit.uses:
+            raise InputError(f"unit {unit.id!r} has {unit.wins} wins in {unit.uses} uses: nothing was stored")
 
 
 def exported(rows: Tables, *, log: bool) -> Iterator[dict[str, object]]:
