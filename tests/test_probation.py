@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-
 from bank_kinds import ON_A_FILE
+
 from mia_skill.core.errors import InputError, UnknownIdError
 from mia_skill.core.types import Credit, MemoryUnit, Outcome, PlanPair
 from retrieval.bank import Consolidation
@@ -116,7 +116,8 @@ def test_a_judge_that_is_honest_again_is_believed_after_a_dozen_canaries_or_so()
 
 def test_a_single_mistake_of_an_honest_judge_is_no_alarm_and_is_forgiven():
     one = told(Standing(), False, Rules())
-    assert not one.alarm and not one.clear
+    assert not one.alarm
+    assert not one.clear
     for _ in range(3):
         one = told(one, True, Rules())
     assert one.clear
@@ -132,7 +133,8 @@ def test_rules_under_which_a_liar_is_right_more_often_than_an_honest_judge_are_r
 
 def test_a_lesson_of_a_watched_judge_waits_for_two_canaries(bank):
     made, stored = lesson(bank, "alpha")
-    assert stored.held and stored.unit_ids == (made.id,)
+    assert stored.held
+    assert stored.unit_ids == (made.id,)
     bank.canary(JUDGE, True)
     with pytest.raises(UnknownIdError):
         bank.get(made.id)
@@ -143,7 +145,8 @@ def test_a_lesson_of_a_watched_judge_waits_for_two_canaries(bank):
 
 def test_what_nobody_watches_counts_at_once(bank):
     made, stored = lesson(bank, "alpha", judge="")
-    assert not stored.held and bank.get(made.id)
+    assert not stored.held
+    assert bank.get(made.id)
 
 
 def test_a_lie_leaves_the_bank_as_it_was_before_it(bank):
@@ -200,7 +203,8 @@ def test_a_canary_that_is_wrong_again_under_an_alarm_drops_what_came_since(bank)
     bank.canary(JUDGE, True)
     lesson(bank, "between")
     bank.canary(JUDGE, False)
-    assert bank.held() == 0 and bank.list().total == 0
+    assert bank.held() == 0
+    assert bank.list().total == 0
 
 
 def test_the_alarm_of_one_judge_does_not_touch_what_another_said(bank):
@@ -217,7 +221,8 @@ def test_the_log_tells_of_what_was_held_refused_and_of_the_alarm(bank):
     made, _ = lesson(bank, "alpha")
     until_alarm(bank)
     told_ = [(one.action, one.subject) for one in bank.log().entries]
-    assert ("hold", made.id) in told_ and ("refuse", made.id) in told_
+    assert ("hold", made.id) in told_
+    assert ("refuse", made.id) in told_
     assert "alarm" in [action for action, _ in told_]
     assert bank.verify_log().first_bad is None
 
@@ -249,7 +254,8 @@ def test_what_waits_and_what_is_known_of_the_judge_survive_a_restart(open_bank):
     first.canary(JUDGE, True)
     second = open_bank()
     second.canary(JUDGE, True)
-    assert second.get(made.id) and second.standing(JUDGE).seen == 2
+    assert second.get(made.id)
+    assert second.standing(JUDGE).seen == 2
 
 
 def test_two_processes_settle_a_lesson_once(open_bank):
