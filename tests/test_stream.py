@@ -17,7 +17,8 @@ from training.groups import Group, Rollout
 from training.journal import Journal
 from training.policy_store import Learner, Policy, ScriptedLearner, ScriptedPolicy
 from training.stream import StreamTrainer
-from training.stream_service import file_reward, stream_service
+from training.reward_function import file_reward
+from training.stream_service import stream_service
 
 GOOD = [1.0, 0.0]
 
