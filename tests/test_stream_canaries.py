@@ -1,4 +1,4 @@
-"""Whoever rewards a stream is put to the test too: what a lie rewarded is never learnt, and learning goes on after it."""
+"""Whoever rewards a stream is tested too: what a lie rewarded is never learnt, and learning goes on after it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
