@@ -187,19 +187,31 @@ def test_majority_ignores_case_and_answers_that_are_empty() -> None:
 
 
 async def test_the_world_stream_runs_end_to_end_and_remembers() -> None:
-    from mia_skill.cli.ttl import play_world
+    from mia_skill.cli.ttl_world import Played, play_world
 
-    static = await play_world("static", 7, 24, 60, 4, 4, 0.0)
-    learning = await play_world("ttl", 7, 24, 60, 4, 4, 0.0)
+    static = await play_world(Played("static", 7, questions=24, size=60))
+    learning = await play_world(Played("ttl", 7, questions=24, size=60))
     assert (static.questions, learning.questions) == (24, 24)
     assert learning.judged == 96
     assert learning.stored > 0
 
 
 async def test_the_world_stream_runs_unsupervised_and_masks_what_the_panel_leaves_open() -> None:
-    from mia_skill.cli.ttl import panel_of, play_world
+    from mia_skill.cli.ttl import panel_of
+    from mia_skill.cli.ttl_world import Played, play_world
     from mia_skill.core.config import load_config
 
-    score = await play_world("ttl", 7, 16, 60, 4, 4, 0.0, panel_of(load_config(environment={})))
+    panel = panel_of(load_config(environment={}))
+    score = await play_world(Played("ttl", 7, questions=16, size=60, panel=panel))
     assert score.judged + score.masked == 64
     assert score.masked > 0
+
+
+async def test_in_the_world_stream_a_lying_stretch_is_noticed_and_an_honest_judge_is_not() -> None:
+    from mia_skill.cli.ttl_world import Played, play_world
+
+    honest = await play_world(Played("ttl", 7, questions=24, size=60, canaries=0.2))
+    lying = await play_world(Played("ttl", 7, questions=24, size=60, canaries=0.2, lie=0.34))
+    assert (honest.alarms, honest.masked) == (0, 0)
+    assert lying.alarms == 1
+    assert lying.masked >= 32
