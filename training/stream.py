@@ -10,6 +10,7 @@ for the same id gives the same replies, and not its tokens.
 import hashlib
 import hmac
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ import anyio
 import anyio.to_thread
 
 from mia_skill.core.asgi import Refusal
-from mia_skill.core.errors import InputError, MiaError
+from mia_skill.core.errors import BankUnwritableError, InputError, MiaError
 from mia_skill.core.types import Text, Value
 from retrieval.standing import Rules, Standing, told
 from training.groups import Group, Rollout
@@ -61,6 +62,7 @@ class StreamTrainer:
         tolerance: float = 0.1,
         watch: RewardWatch | None = None,
         judge_rules: Rules | None = None,
+        keep_versions: int = 8,
         name: str = "policy",
     ) -> None:
         self.groups_per_update, self.width, self.most_waiting, self.name = groups_per_update, width, most_waiting, name
@@ -69,7 +71,9 @@ class StreamTrainer:
         self._rules, self.judge, self._sound = judge_rules, Standing(), 0
         self.held: dict[str, int] = {}
         """Rewarded samples on probation: they teach when the canaries of whoever rewards prove it (None: at once)."""
-        self._store = PolicyStore(folder, learner)
+        self._store, self._keep = PolicyStore(folder, learner), keep_versions
+        self._writing: Counter[int] = Counter()
+        """Requests under way, by the version that answers them."""
         self._secret = secret_of(folder / "secret")
         self._journal = Journal(folder / "journal.log")
         self.groups: dict[str, Group] = {}
@@ -178,7 +182,11 @@ class StreamTrainer:
             if self.waiting >= self.most_waiting:
                 raise Refusal(429, f"{self.waiting} samples wait for feedback or for an update", 2)
             policy, version = self.policy, self.version
-            written = await policy.sample(prompt, n or self.width)
+            self._writing[version] += 1
+            try:
+                written = await policy.sample(prompt, n or self.width)
+            finally:
+                self._writing[version] -= 1
             rollouts = tuple(one.model_copy(update={"version": version, "reward": None}) for one in written)
             made = Group(key=id_, prompt=prompt, rollouts=rollouts)
             if id_ not in self.groups:  # the same sample may have come twice at once
@@ -277,7 +285,28 @@ class StreamTrainer:
                 self._write(kind="score", version=self.latest + 1, score=score)
             self._write(kind="version", version=self.latest + 1, groups=keys)
             self.policy = made
+            await self._tidy()
             return True
+
+    @property
+    def needed(self) -> frozenset[int]:
+        """Versions that are served, that requests under way began with, or that it would go back to by itself."""
+        best = max(self.scores, key=lambda version: (self.scores[version], version), default=self.version)
+        writing = {version for version, count in self._writing.items() if count}
+        return frozenset({self.version, self.latest, self._sound, best, self._floor_version}) | writing
+
+    @property
+    def _floor_version(self) -> int:
+        """The oldest that falling rewards may yet bring back."""
+        horizon = self._watch.horizon
+        return self._store.before(self.version if horizon is None else horizon)
+
+    async def _tidy(self) -> None:
+        """Delete versions beyond those to keep. A disk that refuses is told of, and undoes no update."""
+        try:
+            await anyio.to_thread.run_sync(self._store.prune, self._keep, self.needed, self._floor_version)
+        except BankUnwritableError as error:
+            self.failure = str(error)
 
     async def _learnt(self, groups: Sequence[Group]) -> tuple[Policy | None, float | None]:
         """The next policy, kept on disk and ready to serve, with its score; None when the canary refuses it."""
@@ -311,6 +340,7 @@ class StreamTrainer:
             score = float(await self._canary(self.policy))
             best = max(self.scores, key=lambda version: (self.scores[version], version))
             refuge = best if score < self._floor else None
+        refuge = None if refuge is None else self._store.before(refuge)  # between versions that are kept
         if refuge is None or refuge == self.version:
             return None
         await self.rollback(refuge)

@@ -108,6 +108,7 @@ def stream() -> None:
 @click.option("--groups", default=2, show_default=True, type=click.IntRange(1, 4096), help="Questions an update.")
 @click.option("--width", default=4, show_default=True, type=click.IntRange(1, 64), help="Replies a question.")
 @click.option("--reward", help="A Python file with reward(question, reply, gold), or a URL.")
+@click.option("--keep", default=8, show_default=True, type=click.IntRange(2), help="Versions kept on disk.")
 @click.option("--host", help="Address to bind; beyond loopback a server.token is needed.")
 @click.option("--port", default=STREAM_PORT, show_default=True, type=click.IntRange(0, 65535))
 @click.pass_obj
@@ -124,6 +125,7 @@ def serve(
     trainer: str | None,
     canaries: Path | None,
     watched: float,
+    keep: int,
     **parts: Any,
 ) -> None:
     """Serve the streaming trainer: samples are answered, feedback is taken, updates run beside both."""
@@ -142,7 +144,9 @@ def serve(
     judge = reward_of(reward)
     canary = canary_of(canaries, judge) if canaries else None
     rules = Rules(honest=config.trust.canary_honest) if watched else None
-    made = StreamTrainer(place, learner, groups_per_update=groups, width=width, canary=canary, judge_rules=rules)
+    made = StreamTrainer(
+        place, learner, groups_per_update=groups, width=width, canary=canary, judge_rules=rules, keep_versions=keep
+    )
     service = stream_service(made, reward=judge, judge_canaries=watched, hosts=allowed_names(config.server))
     anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
 
