@@ -69,9 +69,7 @@ async def test_a_version_that_was_let_go_is_named_among_those_there_are(trainer:
     assert one.version == 20
 
 
-async def test_after_going_back_the_version_served_then_stays_whatever_follows(
-    trainer: Make, tmp_path: Path
-) -> None:
+async def test_after_going_back_the_version_served_then_stays_whatever_follows(trainer: Make, tmp_path: Path) -> None:
     one = trainer(watch=RewardWatch(window=2))
     await learn(one, *names(3))
     await one.rollback(2)

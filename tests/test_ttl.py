@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import anyio.lowlevel
 import pytest
 
 from mia_skill.agents.manager import Manager
@@ -215,3 +216,63 @@ async def test_in_the_world_stream_a_lying_stretch_is_noticed_and_an_honest_judg
     assert (honest.alarms, honest.masked) == (0, 0)
     assert lying.alarms == 1
     assert lying.masked >= 32
+
+
+class Counting(Four):
+    """How many plans are under way at once?"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+
+    async def attempt(self, question: Question, plan: Plan) -> Attempt:
+        self.now += 1
+        self.peak = max(self.peak, self.now)
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        self.now -= 1
+        return await super().attempt(question, plan)
+
+
+FOUNDERS = tuple(
+    Question(text=f"Who founded {name}?", id=name) for name in ("Velmora Works", "Orla Mills", "Halden Yard")
+)
+
+
+@pytest.mark.parametrize(("parallel", "peak"), [(16, 9), (4, 4), (1, 1)])
+async def test_the_plans_of_a_batch_are_carried_out_at_once_and_never_more_than_allowed(
+    make: Make, parallel: int, peak: int
+) -> None:
+    student = Counting()
+    await make(student=student, parallel=parallel).batch(FOUNDERS)
+    assert student.peak == peak
+
+
+async def test_however_many_run_at_once_the_stream_is_the_same(tmp_path: Path) -> None:
+    told = []
+    for parallel in (1, 16):
+        bank = SqliteBank.open(tmp_path / f"{parallel}.sqlite3", HashEmbedder())
+        records: list[Answered] = []
+        loop = TestTime(
+            manager=Manager(bank),
+            student=Counting(),
+            judge=GoldJudge(is_tesh),
+            updater=NullUpdater(),
+            pick=first_plan,
+            query=lambda one: MemoryQuery(text=one.text, task=one.id, withhold=0.3),
+            record=records.append,
+            parallel=parallel,
+        )
+        learned = [await loop.batch(FOUNDERS[:2]), await loop.batch(FOUNDERS[1:])]
+        units = [(one.question, one.workflow, one.uses, one.wins) for one in bank.list().units]
+        bank.close()
+        told.append(([one.model_dump() for one in records], [one.rewards for one in learned], units))
+    assert told[0] == told[1]
+
+
+async def test_no_answer_is_recorded_before_all_of_its_batch_are_there_and_they_keep_their_order(make: Make) -> None:
+    student, order = Counting(), list[tuple[int, str, int]]()
+    await make(student=student, record=lambda one: order.append((one.number, one.question.text, student.now))).batch(
+        FOUNDERS
+    )
+    assert order == [(number, one.text, 0) for number, one in enumerate(FOUNDERS)]

@@ -84,6 +84,8 @@ class TestTime:
     width: int = 4
     """G (paper: 4)."""
     namespace: str = "default"
+    parallel: int = 16
+    """Plans under way at most."""
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     listener: Listener = silent
     talks: Talks | None = None
@@ -132,6 +134,7 @@ class TestTime:
             record=record,
             width=self.width,
             namespace=self.namespace,
+            parallel=self.parallel,
             rng=self.rng,
             listener=self.listener,
         )

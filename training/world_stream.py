@@ -192,6 +192,7 @@ async def play(options: Options, way: str, seed: int, pens: Pens) -> dict[str, A
             query=query,
             record=record,
             width=options.width if pens.learner else 1,
+            parallel=options.batch * options.width,
             rng=random.Random(seed),
             talks=student if pens.learner else None,
         )

@@ -361,13 +361,15 @@ class Mia:
             raise PlanError("the question has no sample: a model or a tool failed", raw="")
         return told[0]
 
-    def stream(self, record: Record = unrecorded, *, width: int = 4, namespace: str | None = None) -> Stream:
+    def stream(
+        self, record: Record = unrecorded, *, width: int = 4, namespace: str | None = None, parallel: int = 16
+    ) -> Stream:
         """A stream of questions: each is answered with what was learnt before it, recorded, and then learnt from.
 
         Raises:
             ConfigError: a model is missing.
         """
-        return stream_for(self, record, width, namespace)
+        return stream_for(self, record, width, namespace, parallel)
 
     async def verdict(self, case: Case, /) -> Verdict:
         """`judge`, for an episode."""
