@@ -122,7 +122,7 @@ async def test_after_an_hour_without_one_the_next_judgment_brings_a_canary(liar:
     for now[0] in (0.0, 10.0, 3000.0, 3601.0, 3700.0):
         await watch.judged()
         flown.append(watch.flown)
-    assert flown == [1, 1, 1, 2, 2]
+    assert flown == [0, 0, 0, 1, 1]
 
 
 async def test_under_an_alarm_canaries_come_more_often(liar: Liar) -> None:

@@ -45,8 +45,11 @@ class CanaryWatch:
     flown: int = 0
     _judged: int = 0
     _vouched: int = 0
-    _last: float = -math.inf
+    _last: float = field(init=False)
     _alone: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        self._last = self.clock()
 
     async def judged(self) -> None:
         """One more judgment was made: maybe a canary follows it."""
