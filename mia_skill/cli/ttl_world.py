@@ -2,15 +2,15 @@
 
 import random
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mia_skill.agents.canaries import CanaryWatch, believed, watched
 from mia_skill.agents.explore import Attempt, Judging
 from mia_skill.agents.manager import Manager
 from mia_skill.core.types import Plan, Question, Value
-from mia_skill.core.verdict import Case, Label, Verdict
+from mia_skill.core.verdict import Case, Verdict
 from mia_skill.demo.stage import pick
 from mia_skill.demo.student import WorldStudent
 from retrieval.bank import Bank, MemoryQuery
@@ -18,7 +18,7 @@ from retrieval.corpus import Corpus
 from retrieval.embed import HashEmbedder
 from retrieval.sqlite_bank import SqliteBank
 from retrieval.world import World, WorldQuestion, build_world, grade
-from training.gold import GoldJudge, first_plan
+from training.gold import GoldJudge, Stretch, first_plan, known_cases
 from training.groups import NullUpdater
 from training.ttl import Answered, Learned, TestTime
 from trust.canary import CANARIES, Canary
@@ -74,22 +74,15 @@ class Solver(WorldStudent):
         return Attempt(plan=plan, trajectory=run, first_answer=first, replanned=replanned)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Gold:
-    """Knows the world's answers, and says the opposite while the stream is in its stretch of lies: of canaries too."""
+    """The world's answers."""
 
     questions: Mapping[str, WorldQuestion]
-    stream: frozenset[str]
-    lied: frozenset[str]
-    lying: bool = field(default=False, init=False)
 
     def right(self, question: Question, answer: str) -> bool:
+        """Is it the answer?"""
         return grade(self.questions[question.text], answer)
-
-    def lies(self, question: Question) -> bool:
-        if question.text in self.stream:
-            self.lying = question.text in self.lied
-        return self.lying
 
 
 async def play_world(given: Played) -> StreamScore:
@@ -98,19 +91,24 @@ async def play_world(given: Played) -> StreamScore:
     stream = pick(made.questions, given.questions, given.seed)
     third, count = len(stream) // 3, round(given.lie * len(stream))
     lied = frozenset(one.text for one in stream[third : third + count])
-    gold = Gold({one.text: one for one in made.questions}, frozenset(one.text for one in stream), lied)
-    judge = given.panel or GoldJudge(gold.right, gold.lies)
+    asked = [Question(text=one.text, id=one.id) for one in stream]
+    gold, stretch = Gold({one.text: one for one in made.questions}), Stretch(lied, [one.text for one in asked])
+    judge = given.panel or GoldJudge(gold.right, stretch)
     answers: list[Answered] = []
+
+    def record(one: Answered) -> None:
+        answers.append(one)
+        stretch.reached(one.question)
+
     with tempfile.TemporaryDirectory(prefix="mia-ttl-") as folder:
         corpus = corpus_of(made, Path(folder))
         bank = SqliteBank.open(Path(folder) / "bank.sqlite3", HashEmbedder())
-        cases = CANARIES if given.panel else known_cases(made.questions, gold.stream)
+        cases = CANARIES if given.panel else known_cases(free_of(made.questions, asked), gold.right)
         watch = watch_of(judge, bank, cases, given) if given.canaries else None
-        loop = loop_of(given, bank, Solver(corpus), judge, answers, watch)
-        asked = [Question(text=one.text, id=one.id) for one in stream]
+        loop = loop_of(given, bank, Solver(corpus), judge, record, watch)
         learned = [await loop.batch(asked[start : start + given.batch]) for start in range(0, len(asked), given.batch)]
         bank.close()
-    return score_of(given, answers, learned, gold, watch)
+    return score_of(given, len(asked), answers, learned, gold, watch)
 
 
 def corpus_of(made: World, folder: Path) -> Corpus:
@@ -120,7 +118,12 @@ def corpus_of(made: World, folder: Path) -> Corpus:
 
 
 def loop_of(
-    given: Played, bank: Bank, student: Solver, judge: Judging, answers: list[Answered], watch: CanaryWatch | None
+    given: Played,
+    bank: Bank,
+    student: Solver,
+    judge: Judging,
+    record: Callable[[Answered], None],
+    watch: CanaryWatch | None,
 ) -> TestTime:
     """The loop, with nothing, or with canaries beside the judge."""
     shown = 0 if given.way == "static" else 2
@@ -137,7 +140,7 @@ def loop_of(
         updater=NullUpdater(),
         pick=first_plan,
         query=query,
-        record=answers.append,
+        record=record,
         width=given.width if given.way == "ttl" else 1,
         rng=random.Random(given.seed),
         vouch=watch.vouch if watch else believed,
@@ -153,19 +156,19 @@ def watch_of(judge: Judging, bank: Bank, cases: Sequence[Canary], given: Played)
     return CanaryWatch(ask=ask, tell=bank.canary, cases=cases, share=given.canaries, seed=given.seed)
 
 
-def known_cases(questions: Sequence[WorldQuestion], stream: frozenset[str]) -> tuple[Canary, ...]:
-    """Questions that the stream does not ask, in turn with their own answer and with another's."""
-    free = [one for one in questions if one.text not in stream][:KNOWN]
-    made = []
-    for number, one in enumerate(free):
-        other = next((two.answer for two in free if not grade(one, two.answer)), "")
-        answer, label = (other, Label.INCORRECT) if number % 2 else (one.answer, Label.CORRECT)
-        made.append(Canary(one.id, Case(question=one.text, answer=answer), frozenset({label})))
-    return tuple(made)
+def free_of(questions: Sequence[WorldQuestion], asked: Sequence[Question]) -> list[tuple[Question, str]]:
+    """Questions with their answers that the stream does not ask."""
+    taken = {one.text for one in asked}
+    return [(Question(text=one.text, id=one.id), one.answer) for one in questions if one.text not in taken][:KNOWN]
 
 
 def score_of(
-    given: Played, answers: Sequence[Answered], learned: Sequence[Learned], gold: Gold, watch: CanaryWatch | None
+    given: Played,
+    count: int,
+    answers: Sequence[Answered],
+    learned: Sequence[Learned],
+    gold: Gold,
+    watch: CanaryWatch | None,
 ) -> StreamScore:
     """The figures."""
     right = [gold.right(one.question, one.answer) for one in answers]
@@ -173,7 +176,7 @@ def score_of(
     return StreamScore(
         way=given.way,
         seed=given.seed,
-        questions=len(gold.stream),
+        questions=count,
         right=sum(right),
         right_late=sum(right[len(right) // 2 :]),
         majority_right=sum(gold.right(one.question, one.majority) for one in told),
