@@ -14,6 +14,7 @@ from mia_skill.core.types import Credit, MemoryUnit, Outcome, PlanPair
 from retrieval.bank import Consolidation
 from retrieval.embed import HashEmbedder
 from retrieval.gate import Arm, Draw, Trial
+from retrieval.sqlite_bank import SqliteBank
 from retrieval.standing import Rules, Standing, told
 
 JUDGE = "panel"
@@ -277,6 +278,21 @@ def test_a_bank_with_stricter_rules_waits_longer(open_bank):
         strict.get(made.id)
     good(strict, 1)
     assert strict.get(made.id)
+
+
+def test_a_bank_from_before_canaries_is_upgraded_and_keeps_what_it_has(open_bank):
+    first = open_bank()
+    made, _ = lesson(first, "alpha", judge="")
+    with first._work(write=True) as rows:
+        for table in ("held", "judges"):
+            rows.execute(f"DROP TABLE {table}")
+        on_a_file = isinstance(first, SqliteBank)
+        rows.execute("PRAGMA user_version = 3" if on_a_file else "DELETE FROM schema_version WHERE version = 2")
+    first.close()
+    again = open_bank()
+    held, _ = lesson(again, "glacier")
+    good(again)
+    assert {one.id for one in again.list().units} == {made.id, held.id}
 
 
 KILLED = """
