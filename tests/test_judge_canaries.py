@@ -7,6 +7,8 @@ import pytest
 from test_mia import QUESTION, STEP
 from test_ttl import Four, is_tesh
 
+from mcp_server.caller import Caller
+from mcp_server.store import store_run
 from mia_skill.agents.canaries import CanaryWatch, watched
 from mia_skill.agents.explore import Judging
 from mia_skill.agents.manager import Manager, Run
@@ -14,6 +16,7 @@ from mia_skill.app import build
 from mia_skill.cli.doctor import bank as examine_bank
 from mia_skill.core.config import MiaConfig, load_config
 from mia_skill.core.errors import ConfigError, JudgeError
+from mia_skill.core.events import silent
 from mia_skill.core.types import Outcome, Question, Trajectory
 from mia_skill.core.verdict import Case, Label, Verdict
 from retrieval.bank import MemoryQuery
@@ -187,6 +190,15 @@ async def test_a_judged_run_waits_for_canaries_and_the_evidence_checks_pass_thei
         for _ in range(2):
             await mia.watch.fly()
         assert mia.bank.get(stored.unit_ids[0]).outcome is Outcome.CORRECT
+
+
+async def test_a_host_is_told_that_what_it_stored_is_on_probation(tmp_path: Path) -> None:
+    host = Caller("host", frozenset({"memory:write"}))
+    given = {"plan": "", "outcome": None, "receipt": "", "memory_ids": (), "listener": silent}
+    async with build(config(tmp_path)) as mia:
+        view = await store_run(mia, RUN.case, host, **given)
+    assert view.outcome == "correct"
+    assert "on probation" in view.note
 
 
 async def test_what_gold_or_the_user_said_waits_for_nobody(tmp_path: Path) -> None:
