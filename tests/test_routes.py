@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from test_rest import AGAIN, CALL, PLAN, TALK, Shelf, client
 from test_retrieve_service import served
 from test_web_service import Backend
 
@@ -22,7 +23,6 @@ from mcp_server.rest_ttl import ttl_service
 from mia_skill.agents.mia import Mia
 from mia_skill.core.chat import ScriptedChat
 from mia_skill.core.json_service import JsonService
-from mia_skill.core.types import Passage
 from retrieval.web import WebEngine
 from retrieval.web_service import WebService
 from training.policy_store import ScriptedLearner
@@ -35,14 +35,6 @@ ROW = re.compile(r"^\| (?P<service>\w+) \| `(?P<method>GET|POST) (?P<path>/\S+)`
 Make = Callable[..., Mia]
 QUESTION = "Who founded Velmora Works?"
 ITEM = {"question": QUESTION, "image_caption": ["a mill"], "data_id": "7", "mem_top_k": 2, "pass_num": 0}
-PLAN = '{"steps": ["find the founder", "check it"]}'
-AGAIN = '{"need_replan": true, "reason": "not found", "steps": ["look at the history page"]}'
-CALL = '<tool_call>{"name": "search", "arguments": {"query": "Velmora Works founder"}}</tool_call>'
-TALK = [
-    {"role": "assistant", "content": CALL},
-    {"role": "user", "content": "<tool_response>\nVelmora Works was founded by Aldric Tesh.\n</tool_response>"},
-    {"role": "assistant", "content": "<answer>Aldric Tesh</answer>"},
-]
 SAVE = {
     "data_id": "7",
     "question": QUESTION,
@@ -62,17 +54,6 @@ BUFFER = {
     "temp_messages": TALK,
     "judgement": "correct",
 }
-
-
-class Shelf:
-    name = "shelf"
-
-    async def search(self, query: str, k: int = 5) -> tuple[Passage, ...]:
-        return (Passage(id="p1", title="Velmora Works", text="Velmora Works was founded by Aldric Tesh. " * 200),)
-
-
-def client(service: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app=service), base_url="http://127.0.0.1")
 
 
 @asynccontextmanager
