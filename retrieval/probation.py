@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import orjson
 
-from mia_skill.core.types import utc_now
+from mia_skill.core.types import Feedback, MemoryUnit, Outcome, utc_now
 from retrieval.log import append
 from retrieval.standing import Rules, Standing, told
 from retrieval.tables import Row, Tables
 
-__all__ = ["Held", "discard", "hold", "open_changes", "proven", "standing", "take", "tell"]
+__all__ = ["Held", "hold", "open_changes", "proven", "spoken_of", "standing", "take", "tell", "waiting", "withdraw"]
 
 
 class Held(NamedTuple):
@@ -75,23 +75,43 @@ def take(rows: Tables, number: int) -> bool:
     return rows.execute("DELETE FROM held WHERE number = ?", (number,)).rowcount > 0
 
 
-def discard(rows: Tables, unit_ids: Sequence[str]) -> tuple[str, ...]:
-    """Take units and the pairs of their questions out of what waits: what is forgotten must not come back. Returns
-    the ids that were found."""
+def waiting(rows: Tables, unit_id: str) -> MemoryUnit | None:
+    """A unit of a change on probation."""
+    for row in rows.execute("SELECT change FROM held ORDER BY number"):
+        if unit_id in row["change"]:
+            found = (unit for unit in orjson.loads(row["change"])["units"] if unit["id"] == unit_id)
+            if (unit := next(found, None)) is not None:
+                return MemoryUnit.model_validate(unit)
+    return None
+
+
+def spoken_of(unit: MemoryUnit, spoken: Feedback, outcome: Outcome | None) -> MemoryUnit:
+    """The unit with a user's word, which needs no canaries."""
+    change: dict[str, object] = {"feedback": (*unit.feedback, spoken)}
+    if outcome is not None:
+        provenance = unit.provenance.model_copy(update={"judged_by": "user"})
+        change |= {"outcome": outcome, "provenance": provenance}
+    return unit.model_copy(update=change)
+
+
+def withdraw(rows: Tables, unit_ids: Sequence[str], *, pairs: bool = False) -> tuple[str, ...]:
+    """Take units out of what waits, with the pairs of their questions if they are forgotten: those must not come back.
+    Returns the ids that were found."""
     gone: list[str] = []
     for row in rows.execute("SELECT number, change FROM held ORDER BY number").fetchall():
         change = orjson.loads(row["change"])
         going = [unit for unit in change["units"] if unit["id"] in unit_ids]
         if not going:
             continue
-        asked = {(unit["namespace"], unit["question"]) for unit in going}
         change["units"] = [unit for unit in change["units"] if unit not in going]
-        change["pairs"] = [one for one in change["pairs"] if (one["namespace"], one["question"]) not in asked]
+        if pairs:
+            asked = {(unit["namespace"], unit["question"]) for unit in going}
+            change["pairs"] = [one for one in change["pairs"] if (one["namespace"], one["question"]) not in asked]
         given = (orjson.dumps(change).decode(), row["number"])
         rows.execute("UPDATE held SET change = ? WHERE number = ?", given)
         for unit in going:
             gone.append(unit["id"])
-            append(rows, "forget", subject=unit["id"], detail="it was on probation")
+            append(rows, "forget" if pairs else "withdraw", subject=unit["id"], detail="it was on probation")
     return tuple(gone)
 
 

@@ -1,7 +1,7 @@
 """The memory bank's verbs over tables, whatever database holds them: one transaction each (`retrieval.tables`)."""
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -21,7 +21,7 @@ from retrieval.inspect import list_units
 from retrieval.log import entries
 from retrieval.places import Places, pair_bucket
 from retrieval.postings import shaped
-from retrieval.probation import discard, hold, take
+from retrieval.probation import hold, spoken_of, take, waiting, withdraw
 from retrieval.recall import Ranked, Ranking, make_hit, nearest, rank, recall_of
 from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, masked_rows, pair_of, unit_of
 from retrieval.standing import Rules
@@ -124,9 +124,10 @@ class TableBank(Steward):
     def get(self, unit_id: str) -> MemoryUnit:
         with self._work(write=False) as rows:
             row = rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u WHERE id = ?", (unit_id,)).fetchone()
-        if row is None:
+            found = waiting(rows, unit_id) if row is None else unit_of(row)
+        if found is None:
             raise UnknownIdError(f"there is no memory unit {unit_id!r}: `mia memory list` shows those that are")
-        return unit_of(row)
+        return found
 
     def list(
         self,
@@ -180,11 +181,17 @@ class TableBank(Steward):
 
     def feedback(self, unit_id: str, feedback: Feedback, outcome: Outcome | None = None) -> MemoryUnit:
         with self._work(write=True) as rows:
-            return self._pen(rows).feedback(unit_id, feedback, outcome)
+            held = waiting(rows, unit_id)
+            if held is None:
+                return self._pen(rows).feedback(unit_id, feedback, outcome)
+        change = Consolidation(units=(spoken_of(held, feedback, outcome),))
+        kept, _, _ = self._store(change, self._merge_similarity, only_if=partial(withdraw, unit_ids=(unit_id,)))
+        # Decided in between: then it is in the bank, or gone.
+        return self.get(kept[0].id) if kept else self.feedback(unit_id, feedback, outcome)
 
     def forget(self, unit_ids: Sequence[str]) -> int:
         with self._work(write=True) as rows:
-            held = discard(rows, unit_ids)
+            held = withdraw(rows, unit_ids, pairs=True)
             rest = [one for one in dict.fromkeys(unit_ids) if one not in held]
             return len(held) + (self._pen(rows).forget(rest) if rest else 0)
 
@@ -273,7 +280,7 @@ class TableBank(Steward):
             read = [(ranked, row) for ranked, row in read if ranked.seq not in bad]
 
     def _settle(self, change: Consolidation, number: int) -> None:
-        self._store(change, self._merge_similarity if change.merge else None, number=number)
+        self._store(change, self._merge_similarity if change.merge else None, only_if=partial(take, number=number))
 
     def _store(
         self,
@@ -281,10 +288,10 @@ class TableBank(Steward):
         merge_similarity: float | None,
         *,
         restored: bool = False,
-        number: int | None = None,
+        only_if: Callable[[Tables], object] | None = None,
     ) -> "tuple[tuple[Kept, ...], tuple[str, ...], tuple[int, tuple[str, ...]]]":
         _sound(c)
-        if number is None and not _says(c):
+        if only_if is None and not _says(c):
             return (), (), (0, ())
         texts = [(unit.question, unit.caption) for unit in c.units] + [
             (pair.question, pair.caption) for pair in c.pairs
@@ -292,7 +299,7 @@ class TableBank(Steward):
         vectors = self._embed(texts, masked=len(c.units))
         unit_vectors, pair_vectors = vectors[: len(c.units)], vectors[len(c.units) :]
         with self._work(write=True) as rows:
-            if number is not None and not take(rows, number):
+            if only_if is not None and not only_if(rows):
                 return (), (), (0, ())
             self._places.follow(rows)
             writer = self._pen(rows)

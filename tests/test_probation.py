@@ -10,7 +10,7 @@ import pytest
 from bank_kinds import ON_A_FILE
 
 from mia_skill.core.errors import InputError, UnknownIdError
-from mia_skill.core.types import Credit, MemoryUnit, Outcome, PlanPair
+from mia_skill.core.types import Credit, Feedback, MemoryUnit, Outcome, PlanPair
 from retrieval.bank import Consolidation
 from retrieval.embed import HashEmbedder
 from retrieval.gate import Arm, Draw, Trial
@@ -137,10 +137,9 @@ def test_a_lesson_of_a_watched_judge_waits_for_two_canaries(bank):
     assert stored.held
     assert stored.unit_ids == (made.id,)
     bank.canary(JUDGE, True)
-    with pytest.raises(UnknownIdError):
-        bank.get(made.id)
+    assert bank.list().total == 0
     bank.canary(JUDGE, True)
-    assert bank.get(made.id).question == "alpha"
+    assert [one.id for one in bank.list().units] == [made.id]
     assert bank.held() == 0
 
 
@@ -239,6 +238,28 @@ def test_what_is_forgotten_while_it_waits_never_comes(bank):
         bank.forget([made.id])
 
 
+def test_what_waits_can_be_looked_at_by_its_id_and_is_in_no_list(bank):
+    made, _ = lesson(bank, "alpha")
+    assert bank.get(made.id) == made
+    assert bank.list().total == 0
+    until_alarm(bank)
+    with pytest.raises(UnknownIdError):
+        bank.get(made.id)
+
+
+def test_a_users_word_on_what_waits_counts_at_once_and_the_judges_verdict_still_waits(bank):
+    old, _ = lesson(bank, "alpha", judge="")
+    made, _ = lesson(bank, "glacier", shown=(old.id,))
+    told_ = bank.feedback(made.id, Feedback(good=False, note="wrong bridge"), Outcome.INCORRECT)
+    assert (told_.outcome, told_.provenance.judged_by) == (Outcome.INCORRECT, "user")
+    assert bank.list().total == 2
+    assert bank.get(old.id).uses == 0
+    until_alarm(bank)
+    assert bank.get(made.id).feedback[0].note == "wrong bridge"
+    assert bank.get(old.id).uses == 0
+    assert bank.verify_log().first_bad is None
+
+
 def test_an_unsound_lesson_is_refused_at_once_and_not_when_it_is_proven(bank):
     with pytest.raises(InputError):
         bank.consolidate(Consolidation(judge=JUDGE, units=(unit("alpha", uses=1, wins=2),)))
@@ -274,10 +295,9 @@ def test_a_bank_with_stricter_rules_waits_longer(open_bank):
     strict = open_bank(canaries=Rules(proof=5))
     made, _ = lesson(strict, "alpha")
     good(strict, 4)
-    with pytest.raises(UnknownIdError):
-        strict.get(made.id)
+    assert strict.list().total == 0
     good(strict, 1)
-    assert strict.get(made.id)
+    assert [one.id for one in strict.list().units] == [made.id]
 
 
 def test_a_bank_from_before_canaries_is_upgraded_and_keeps_what_it_has(open_bank):
