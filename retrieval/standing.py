@@ -27,6 +27,9 @@ class Rules(Value):
     """Share that must not be overlooked."""
     height: float = Field(default=6.0, gt=0)
     """Where the alarm is raised, in nats."""
+    again: float = Field(default=9.0, gt=0)
+    """Where it ends. Higher: what an honest judge says meanwhile waits and is not lost, and one that is right in six of
+    ten is not believed again and again."""
     proof: int = Field(default=2, ge=1)
     """Canaries after a verdict before it teaches."""
 
@@ -73,7 +76,7 @@ def told(one: Standing, right: bool, rules: Rules) -> Standing:
     seen, wrong = one.seen + 1, one.wrong + (not right)
     step = rules.step(right)
     score = max(0.0, one.score + (-step if one.alarm else step))
-    turned = score >= rules.height
+    turned = score >= (rules.again if one.alarm else rules.height)
     alarm = one.alarm != turned
     now = {"seen": seen, "wrong": wrong, "score": 0.0 if turned else score, "alarm": alarm}
     if turned and alarm:

@@ -18,7 +18,10 @@ from retrieval.sqlite_bank import SqliteBank
 from retrieval.standing import Rules, Standing, told
 
 JUDGE = "panel"
-WORDS = "harbour violin glacier ministry copper novel satellite bakery tournament vaccine lighthouse amber".split()
+WORDS = (
+    "harbour violin glacier ministry copper novel satellite bakery tournament vaccine lighthouse amber island jasmine "
+    "dynamo bicycle falcon"
+).split()
 """Questions that have nothing in common: a bank merges what is alike."""
 
 
@@ -106,13 +109,13 @@ def test_an_honest_judge_raises_no_alarm_in_most_streams_of_a_thousand_canaries(
     assert sum(canaries_until(True, 0.95, seed, 1000) <= 1000 for seed in range(100)) <= 10
 
 
-def test_a_judge_that_is_honest_again_is_believed_after_a_dozen_canaries_or_so():
+def test_a_judge_that_is_honest_again_is_believed_after_sixteen_canaries_or_so():
     alarmed = Standing()
     while not alarmed.alarm:
         alarmed = told(alarmed, False, Rules())
-    assert canaries_until(False, 1.0, 0, 100, alarmed) == 11
+    assert canaries_until(False, 1.0, 0, 100, alarmed) == 16
     delays = sorted(canaries_until(False, 0.95, seed, 500, alarmed) for seed in range(100))
-    assert delays[50] <= 30
+    assert delays[50] <= 40
 
 
 def test_a_single_mistake_of_an_honest_judge_is_no_alarm_and_is_forgiven():
@@ -193,7 +196,7 @@ def test_lessons_resume_when_the_canaries_are_good_again(bank):
         made.append(lesson(bank, WORDS[len(made)])[0])
     good(bank)
     assert {one.id for one in bank.list().units} == {one.id for one in made}
-    assert len(made) == 11
+    assert len(made) == 16
     with pytest.raises(UnknownIdError):
         bank.get(doubtful.id)
 
