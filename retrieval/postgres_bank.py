@@ -19,6 +19,7 @@ from retrieval.postgres_index import PostgresStaging, make_indexes
 from retrieval.postgres_places import EXACT_UP_TO, PostgresPlaces, bucket_name
 from retrieval.postgres_schema import SCHEMA_VERSION, prepare
 from retrieval.reembed import reembed
+from retrieval.standing import Rules
 from retrieval.table_bank import BankSettings, TableBank, exported
 from retrieval.tables import Tables
 from retrieval.transfer import ImportReport
@@ -73,6 +74,7 @@ class PostgresBank(TableBank):
         scoring: Literal["paper", "blend"] = "blend",
         blend: BlendWeights | None = None,
         environment: str = "",
+        canaries: Rules | None = None,
         for_reembed: bool = False,
         busy_timeout_s: float = 5.0,
         exact_up_to: int = EXACT_UP_TO,
@@ -87,8 +89,9 @@ class PostgresBank(TableBank):
             BankError: see `retrieval.postgres.postgres_errors`.
         """
         given = (weights or ScoreWeights(), merge_similarity, capacity, scoring, blend or BlendWeights(), environment)
+        settings = BankSettings(*given, canaries or Rules())
         timing = {"busy_timeout_s": busy_timeout_s}
-        bank = cls(url, schema, embedder, BankSettings(*given), exact_up_to=exact_up_to, **timing)
+        bank = cls(url, schema, embedder, settings, exact_up_to=exact_up_to, **timing)
         try:
             with postgres_errors(bank._where):
                 prepare(bank._connected(), schema)

@@ -14,6 +14,7 @@ from retrieval.inspect import add_functions, health_of
 from retrieval.live import LiveIndex
 from retrieval.reembed import reembed
 from retrieval.schema import SCHEMA_VERSION, connect, store_errors, transaction
+from retrieval.standing import Rules
 from retrieval.table_bank import BankSettings, TableBank, exported
 from retrieval.transfer import ImportReport
 from retrieval.vectors import Embedder
@@ -43,6 +44,7 @@ class SqliteBank(TableBank):
         scoring: Literal["paper", "blend"] = "blend",
         blend: BlendWeights | None = None,
         environment: str = "",
+        canaries: Rules | None = None,
         for_reembed: bool = False,
         busy_timeout_s: float = 5.0,
     ) -> "SqliteBank":
@@ -55,7 +57,8 @@ class SqliteBank(TableBank):
         """
         rows = connect(path, busy_timeout_s=busy_timeout_s)
         given = (weights or ScoreWeights(), merge_similarity, capacity, scoring, blend or BlendWeights(), environment)
-        bank = cls(path, rows, embedder, BankSettings(*given))
+        settings = BankSettings(*given, canaries or Rules())
+        bank = cls(path, rows, embedder, settings)
         try:
             add_functions(rows)
             if not for_reembed:

@@ -210,6 +210,13 @@ class TrustConfig(Section):
     """Wanted precision of "correct" without a model; unmeasured ones mean never. Unset: the default band."""
     receipt_hours: float = Field(default=24.0, gt=0)
     """How long a judgment's receipt can bring its label into the bank."""
+    canaries: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of judgments after which a case of known verdict is judged too. What is judged then waits in the bank
+    until these prove it, and is never learnt if they speak against the judge. 0: nothing waits, nothing is watched."""
+    canary_file: Path | None = None
+    """Your own cases (JSON lines of question, answer, labels, evidence); unset: ten that come along."""
+    canary_honest: float = Field(default=0.9, ge=0.6, lt=1)
+    """Share of the canaries that an honest judge gets right, at the least; half right is found out as a liar."""
 
 
 class PriceConfig(Section):
