@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from mia_skill.agents.planner import Planner
 from mia_skill.cli.main import main
 from mia_skill.cli.train_doctor import PINS
 from mia_skill.core.chat import ScriptedChat
-from mia_skill.core.errors import InputError, ModelUnreachableError
+from mia_skill.core.errors import InputError, MissingExtraError, ModelUnreachableError
 from mia_skill.core.types import MemoryUnit, Outcome
 from retrieval.bank import Hit, Recall
 from training.collect import Leaks, collect, find_leaks, write_data
@@ -158,6 +159,30 @@ def test_a_dry_run_checks_everything_and_prints_the_command(folder: Path, model:
     assert words[-1] == "mia.k=5"
     assert "data.mia_stage=executor" in words
     assert not (tmp_path / "o").exists()
+
+
+def test_a_dry_run_refuses_a_setting_that_does_not_exist(folder: Path, model: Path, tmp_path: Path) -> None:
+    done = mia("train", "executor", "--data", folder, "--model", model, "--out", tmp_path, "--dry-run", "mia.kk=5")
+    assert done.exit_code == 1
+    assert "unknown setting 'mia.kk'; the nearest is 'mia.k'" in done.output
+
+
+def test_curves_for_tensorboard_that_are_asked_for_need_the_package(
+    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    asked = [
+        Launch("executor", folder, model, tmp_path / "o", tensorboard=True),
+        Launch(
+            "executor", folder, model, tmp_path / "o", tensorboard=False, overrides=("trainer.logger=[tensorboard]",)
+        ),
+    ]
+    for launch in asked:
+        with pytest.raises(MissingExtraError, match=r"pip install 'mia-skill\[tensorboard\]'"):
+            check_launch(launch)
+    without = Launch("executor", folder, model, tmp_path / "o", tensorboard=False)
+    assert "trainer.logger=[console]" in without.settings
+    check_launch(without)
 
 
 @pytest.mark.parametrize(

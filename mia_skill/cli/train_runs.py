@@ -21,6 +21,7 @@ def of_a_run(command: F) -> F:
             click.option("--data", required=True, type=folder, help="Folder of `mia train data`."),
             click.option("--out", required=True, type=folder, help="Folder of the checkpoints; a run resumes from it."),
             click.option("--machine", default="one_gpu", show_default=True, type=click.Choice(MACHINES)),
+            click.option("--tensorboard/--no-tensorboard", default=None, help="Event files [where it is installed]."),
             click.option("--dry-run", is_flag=True, help="Check everything, print the commands, start nothing."),
             click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
         )
@@ -41,6 +42,7 @@ def stage_command(stage: str, text: str) -> click.Command:
         data: Path,
         out: Path,
         machine: str,
+        tensorboard: bool | None,
         dry_run: bool,
         overrides: tuple[str, ...],
         model: Path,
@@ -52,7 +54,7 @@ def stage_command(stage: str, text: str) -> click.Command:
         from training.record import Stage
 
         launch = Launch(
-            cast(Stage, stage), data, model, out, cast(Machine, machine), other or None, search, overrides=overrides
+            cast(Stage, stage), data, model, out, cast(Machine, machine), other or None, search, overrides, tensorboard
         )
         check_launch(launch)
         if dry_run:
@@ -87,6 +89,7 @@ def alternate(
     data: Path,
     out: Path,
     machine: str,
+    tensorboard: bool | None,
     dry_run: bool,
     overrides: tuple[str, ...],
     first: Path,
@@ -103,7 +106,7 @@ def alternate(
 
     legs = alternation(
         stages, data=data, executor=first, planner=second, out=out, machine=cast(Machine, machine), port=port,
-        overrides=overrides,
+        overrides=overrides, tensorboard=tensorboard,
     )  # fmt: skip
     check_launch(legs[0].launch)
     if not dry_run:

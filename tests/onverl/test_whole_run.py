@@ -20,6 +20,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield folder, model, list(tasks), service
 
 
+STAGE_1 = ("data.mia_stage=executor", "mia.services.pause_s=0.2", "trainer.logger=[console,tensorboard]")
+
+
 def sizes(model: Path, train_file: Path, out: Path, *, steps: int) -> list[str]:
     rollout = "actor_rollout_ref.rollout"
     actor = "actor_rollout_ref.actor"
@@ -52,7 +55,7 @@ def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(st
     rows = write_rows(tasks[:8], folder / "train.parquet", service.url)
     out = folder / "run"
     service.down = 40
-    run = train(*sizes(model, rows, out, steps=2), "data.mia_stage=executor", "mia.services.pause_s=0.2")
+    run = train(*sizes(model, rows, out, steps=2), *STAGE_1)
     assert run.code == 0, run.log[-6000:]
     rewards = run.series("critic/score/mean")
     assert len(rewards) == 2
@@ -66,6 +69,9 @@ def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(st
     assert max(run.series("mia/tool_s/mean")) > 0
     assert len((out / "log.jsonl").read_text().splitlines()) == 2
     assert "executor: reward" in (out / "curve.html").read_text()
+    drawn = curve_of(out / "tensorboard", "critic/score/mean")
+    assert [step for step, _ in drawn] == [1, 2]
+    assert [value for _, value in drawn] == pytest.approx(rewards, abs=1e-3)
     assert (out / "latest_checkpointed_iteration.txt").read_text() == "2"
 
     # The other stage goes on where the first stopped: what it resumes is the policy that was trained.
@@ -78,6 +84,15 @@ def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(st
     moved, began = weights(exported), weights(model)
     assert moved.keys() == began.keys()
     assert any((moved[name] - began[name]).abs().max() > 1e-4 for name in began)
+
+
+def curve_of(folder: Path, name: str) -> list[tuple[int, float]]:
+    """A curve as TensorBoard reads it from the event files."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    held = EventAccumulator(str(folder))
+    held.Reload()
+    return [(point.step, point.value) for point in held.Scalars(name)]
 
 
 def weights(model: Path) -> Any:
