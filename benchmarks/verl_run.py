@@ -23,6 +23,7 @@ from typing import Any
 
 import orjson
 
+from mia_skill.core.script import script
 from training.coldstart import expert_examples
 from training.launch import environment_for
 from training.record import row_of
@@ -263,4 +264,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -17,10 +17,16 @@ from time import perf_counter
 from typing import Any
 
 import orjson
-import torch
 
 from mia_skill.core.config import BudgetConfig
 from mia_skill.core.errors import InputError
+from mia_skill.core.script import missing, script
+
+try:
+    import torch
+except ImportError as cause:
+    raise missing(cause, __name__, "'mia-skill[rl]'") from None
+
 from training.course import Course, forgetful, is_new
 from training.curve import write_curve
 from training.guards import Guard, GuardLimits
@@ -331,5 +337,10 @@ def options_of(arguments: Sequence[str]) -> Options:
     return replace(base, **chosen)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """A whole run."""
     asyncio.run(Nano(options_of(sys.argv[1:])).run())
+
+
+if __name__ == "__main__":
+    script(main)

@@ -18,11 +18,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
-from torch.nn.functional import log_softmax
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from mia_skill.core.errors import InputError
+from mia_skill.core.script import missing
+
+try:
+    import torch
+    from torch.nn.functional import log_softmax
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+except ImportError as cause:
+    raise missing(cause, __name__, "'mia-skill[rl]'") from None
+
 from training.advantage import group_advantages
 from training.decoder import GraphDecoder, PlainDecoder, logits_of
 from training.policy import Conversation, Renderer, Sampled
