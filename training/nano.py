@@ -28,7 +28,7 @@ except ImportError as cause:
     raise missing(cause, __name__, "'mia-skill[rl]'") from None
 
 from training.course import Course, forgetful, is_new
-from training.curve import write_curve
+from training.curve import draw
 from training.guards import Guard, GuardLimits
 from training.policy import Renderer, TokenPolicy
 from training.rollout import Role, Rollout, Setting, roll_out
@@ -130,7 +130,7 @@ class Nano:
             await self.once(name, stage)
         report = {name: result for name, result in self.state["done"].items() if result}
         self.log("report", seconds=self.clock(), **report)
-        write_curve(options.out / "log.jsonl", options.out / "curve.html")
+        draw(options.out / "log.jsonl")
         return report
 
     def stages(self) -> list[tuple[str, Callable[[], Awaitable[dict[str, Any]]]]]:
