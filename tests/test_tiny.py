@@ -100,6 +100,16 @@ async def test_equal_rewards_and_missing_ones_move_no_weight_and_an_empty_group_
         policy.update([[]])
 
 
+async def test_every_rollout_weighs_the_same_however_long_it_is() -> None:
+    from training.tiny import rows_of
+
+    policy = learner()
+    (short,), (long,) = await talks(policy, ["x"], most=2), await talks(policy, ["y"], most=12)
+    rows = rows_of([[rollout(short, 1.0), rollout(long, 0.0)], [rollout(short, 0.5), rollout(long, 0.5)]])
+    assert [row.weight * row.talk.written for row in rows] == pytest.approx([1 / 4, 1 / 4])
+    assert [row.advantage for row in rows] == pytest.approx([1.0, -1.0], abs=1e-3)
+
+
 async def test_what_is_rewarded_is_written_more_and_more() -> None:
     policy = learner()
 
