@@ -1,6 +1,6 @@
 """The curves of a run as one HTML file that needs nothing else, and as event files for TensorBoard.
 
-    python -m training.curve RUN/log.jsonl --page curve.html --tensorboard FOLDER
+python -m training.curve RUN/log.jsonl --page curve.html --tensorboard FOLDER
 """
 
 import argparse

@@ -176,6 +176,8 @@ class Leg:
     """Folder of the frozen agent's model; None: nobody replans in the first Executor stage."""
     exported: Path
     port: int
+    python: str = sys.executable
+    """Of the environment that serves: veRL's own has a vLLM on GPUs, and none without."""
 
 
 def alternation(
@@ -189,6 +191,7 @@ def alternation(
     port: int = 8141,
     overrides: Sequence[str] = (),
     tensorboard: bool | None = None,
+    python: str = sys.executable,
 ) -> tuple[Leg, ...]:
     """Executor, Planner, Executor, ...: each trained beside the newest export of the other (paper 3.3).
 
@@ -213,6 +216,6 @@ def alternation(
             overrides=tuple(overrides),
             tensorboard=tensorboard,
         )
-        legs.append(Leg(launch, newest[frozen], folder / "export", port))
+        legs.append(Leg(launch, newest[frozen], folder / "export", port, python))
         newest[stage] = folder / "export"
     return tuple(legs)

@@ -1,6 +1,7 @@
 """`mia train executor|planner|alternate|export`: runs of veRL, one command each; `--dry-run` shows what would run."""
 
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -85,6 +86,9 @@ planner = stage_command(
 @click.option("--planner", "second", required=True, type=click.Path(file_okay=False, path_type=Path), help="Its model.")
 @click.option("--stages", default=2, show_default=True, type=click.IntRange(1, 20), help="Executor, Planner, ...")
 @click.option("--port", default=8141, show_default=True, help="Of the frozen agent's server, on loopback.")
+@click.option(
+    "--serve-python", type=click.Path(exists=True, dir_okay=False), help="Python of the vLLM that serves [this one]."
+)
 def alternate(
     data: Path,
     out: Path,
@@ -96,6 +100,7 @@ def alternate(
     second: Path,
     stages: int,
     port: int,
+    serve_python: str | None,
 ) -> None:
     """Executor, Planner, Executor, ...: each stage is trained beside the newest export of the other agent.
 
@@ -106,7 +111,7 @@ def alternate(
 
     legs = alternation(
         stages, data=data, executor=first, planner=second, out=out, machine=cast(Machine, machine), port=port,
-        overrides=overrides, tensorboard=tensorboard,
+        overrides=overrides, tensorboard=tensorboard, python=serve_python or sys.executable,
     )  # fmt: skip
     check_launch(legs[0].launch)
     if not dry_run:
