@@ -18,7 +18,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from mia_skill.core.errors import InputError
+from mia_skill.core.errors import InputError, TrainingError, boundary
 from mia_skill.core.script import missing
 
 try:
@@ -151,6 +151,8 @@ class LocalSampler:
         return "length" if len(ids) >= one.most else None
 
 
+# 2. Playing: `training.rollout.roll_out`, the episode that serves users --------------------------------------------
+
 # 3. From rewards to weights ------------------------------------------------------------------------------------------
 
 
@@ -263,10 +265,15 @@ class Learner:
         self.tokenizer.save_pretrained(folder)
 
     def checkpoint(self, file: Path) -> None:
-        """Everything that a resumed run needs, renamed into place when it is whole."""
+        """Everything that a resumed run needs, renamed into place when it is whole.
+
+        Raises:
+            TrainingError: it cannot be written (a full disk); the checkpoint before it is still there.
+        """
         partial = file.with_suffix(".partial")
-        torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}, partial)
-        partial.replace(file)
+        with boundary(TrainingError, f"writing {file}", OSError, RuntimeError):
+            torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}, partial)
+            partial.replace(file)
 
     def restore(self, file: Path) -> None:
         """Go on from a checkpoint.
