@@ -1,16 +1,15 @@
 """Running the stages of an alternation: serve the frozen agent, train, export, next."""
 
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
 
 from mia_skill.core.errors import InputError, MiaError, ModelUnreachableError
+from mia_skill.core.group import end_group
 from training.launch import Launch, Leg, check_launch, environment_for, export_command
 
 __all__ = ["StageFailed", "export", "run_launch", "run_legs", "serve_command"]
@@ -123,17 +122,7 @@ def serving(leg: Leg, environment: Mapping[str, str], say: Say) -> Iterator[None
             time.sleep(POLL_S)
         yield
     finally:
-        end(server)
-
-
-def end(server: "subprocess.Popen[bytes]") -> None:
-    """First politely, then not."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, sign)
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(STOP_S)
-            return
+        end_group(server, STOP_S)
 
 
 def answers(url: str) -> bool:
