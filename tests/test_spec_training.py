@@ -1,6 +1,7 @@
 """Spec section 8, the lines that concern training: where the published code left the paper, we follow the paper.
 
-`LINES` says which tests hold each line; that they exist is a test too.
+`LINES` says which tests hold each line, `BAD_INPUT` which hold what a run may be given wrongly; that they exist is a
+test too.
 """
 
 import ast
@@ -101,9 +102,46 @@ LINES: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.parametrize("line", LINES)
+BAD_INPUT: dict[str, tuple[str, ...]] = {
+    "missing columns": (
+        "test_onverl_parts::test_a_row_that_a_stage_cannot_use_is_named_with_what_is_missing",
+        "onverl/test_loops::test_a_file_that_a_stage_cannot_use_is_refused_before_the_run",
+    ),
+    "empty groups": ("test_tiny::test_equal_rewards_and_missing_ones_move_no_weight_and_an_empty_group_is_refused",),
+    "all rewards equal": (
+        "test_reward::test_equal_rewards_and_single_samples_teach_nothing",
+        "test_tiny::test_equal_rewards_and_missing_ones_move_no_weight_and_an_empty_group_is_refused",
+    ),
+    "rollouts that were cut": (
+        "test_onverl_parts::test_a_reply_at_its_limit_is_told_from_one_that_ended_although_veRL_calls_both_completed",
+        "test_token_policy::test_a_full_context_and_several_replies_are_typed_errors",
+    ),
+    "a judge that is down": (
+        "test_onverl_parts::test_the_frozen_agent_and_the_judge_are_waited_for_too",
+        "onverl/test_loops::test_an_outage_of_judge_server_or_frozen_agent_is_no_sample",
+    ),
+    "a tokenizer or template of another model": (
+        "test_token_policy::test_a_template_that_changes_earlier_turns_is_refused_before_the_run_and_during_it",
+        "test_onverl_parts::test_a_tokenizer_of_another_model_is_refused_before_the_run",
+    ),
+    "a checkpoint of another model": (
+        "test_train_data::test_a_checkpoint_of_another_model_is_refused",
+        "test_nano::test_a_checkpoint_of_another_model_is_refused",
+    ),
+    "a full disk": (
+        "test_train_data::test_a_disk_without_room_for_a_checkpoint_is_known_before_the_run",
+        "test_tiny::test_a_full_disk_ends_a_run_and_leaves_the_checkpoint_before",
+    ),
+    "settings that do not exist": (
+        "test_train_settings::test_a_setting_that_is_unknown_or_unfit_is_refused_with_the_nearest_one",
+        "onverl/test_settings::test_a_setting_that_verl_does_not_know_is_refused_with_the_nearest_one",
+    ),
+}
+
+
+@pytest.mark.parametrize("line", LINES | BAD_INPUT)
 def test_every_line_is_held_by_tests_that_exist(line: str) -> None:
-    for place in LINES[line]:
+    for place in (LINES | BAD_INPUT)[line]:
         file, _, name = place.partition("::")
         tree = ast.parse((Path(__file__).parent / f"{file}.py").read_text(encoding="utf-8"))
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
