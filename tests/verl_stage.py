@@ -99,7 +99,7 @@ def listening(app: Any, port: int) -> Iterator[int]:
             await super().startup(sockets)
             ready.set()
 
-    server = Ready(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="off"))
+    server = Ready(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     assert ready.wait(60)
