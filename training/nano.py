@@ -17,12 +17,18 @@ from time import perf_counter
 from typing import Any
 
 import orjson
-import torch
 
 from mia_skill.core.config import BudgetConfig
 from mia_skill.core.errors import InputError
+from mia_skill.core.script import missing, script
+
+try:
+    import torch
+except ImportError as cause:
+    raise missing(cause, __name__, "'mia-skill[rl]'") from None
+
 from training.course import Course, forgetful, is_new
-from training.curve import write_curve
+from training.curve import draw
 from training.guards import Guard, GuardLimits
 from training.policy import Renderer, TokenPolicy
 from training.rollout import Role, Rollout, Setting, roll_out
@@ -128,7 +134,7 @@ class Nano:
             await self.once(name, stage)
         report = {name: result for name, result in self.state["done"].items() if result}
         self.log("report", seconds=self.clock(), **report)
-        write_curve(options.out / "log.jsonl", options.out / "curve.html")
+        draw(options.out / "log.jsonl")
         return report
 
     def stages(self) -> list[tuple[str, Callable[[], Awaitable[dict[str, Any]]]]]:
@@ -356,5 +362,10 @@ def options_of(arguments: Sequence[str]) -> Options:
     return replace(base, **chosen)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """A whole run."""
     asyncio.run(Nano(options_of(sys.argv[1:])).run())
+
+
+if __name__ == "__main__":
+    script(main)

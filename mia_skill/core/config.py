@@ -46,8 +46,8 @@ ENV_PREFIX = "MIA_"
 NO_LIST = """give a list as JSON, such as '["one", "two"]'"""
 ENV_CONTROL = frozenset(
     {
-        "MIA_CONFIG", "MIA_CACHE", "MIA_SHARED_DATA", "MIA_VLLM_PYTHON", "MIA_VLLM_URL", "MIA_NODE",
-        "MIA_POSTGRES_URL", "MIA_POSTGRES_PROGRAM",
+        "MIA_CONFIG", "MIA_CACHE", "MIA_SHARED_DATA", "MIA_VLLM_PYTHON", "MIA_VLLM_URL", "MIA_TRAIN_PYTHON",
+        "MIA_NODE", "MIA_POSTGRES_URL", "MIA_POSTGRES_PROGRAM",
     }
 )  # fmt: skip
 """Variables of ours that are no settings."""
