@@ -138,7 +138,7 @@ async def play_world(
     from training.ttl import Answered, Attempt, TestTime
 
     made = build_world(seed=seed, size=size)
-    stream = pick(made.questions, count, seed)
+    stream = pick(made.questions, count, seed, 8)
     by_text = {one.text: one for one in stream}
     wrong = {one.text for one in stream[len(stream) // 3 :][: round(lie * len(stream))]}
     answers: list[Answered] = []

@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 from mcp import Client, StdioServerParameters
 
+from mia_skill.core.errors import InputError
 from mia_skill.core.types import Value
 from mia_skill.demo.host import Host, Solved
 from retrieval.world import WorldQuestion, build_world, grade
@@ -21,8 +22,8 @@ __all__ = ["DemoResult", "Pass", "run_demo"]
 PASSES = ("without memory", "with memory", "with memory and feedback")
 """In the second pass runs are kept as the server judges them; in the third a user says afterwards what was right."""
 
-RECUR = 8
-"""How often a shape of question comes back in the stream."""
+RECUR = 25
+"""How often a shape of question comes back in the stream, as in the evaluation on the world (docs/lab_notes.md)."""
 
 Watch = Callable[[str, int, WorldQuestion, Solved, bool], None]
 """Told after each question: the pass, its number, the question, what was done, whether the answer is right."""
@@ -55,27 +56,39 @@ class DemoResult(Value):
 
 
 def run_demo(
-    environment: Mapping[str, str], *, questions: int, size: int, seed: int, watch: Watch, brain: str = "none"
+    environment: Mapping[str, str],
+    *,
+    questions: int,
+    size: int,
+    seed: int,
+    watch: Watch,
+    recur: int = RECUR,
+    brain: str = "none",
 ) -> DemoResult:
     """All passes; every figure in the result is computed from what the tools returned and the world's gold answers.
 
     `environment` is added to the server's own (model endpoints, say).
     """
     world = build_world(seed=seed, size=size)
-    stream = pick(world.questions, questions, seed)
+    stream = pick(world.questions, questions, seed, recur)
     with tempfile.TemporaryDirectory(prefix="mia-demo-") as folder:
         world.write(Path(folder) / "world")
         passes = [anyio.run(play, name, stream, Path(folder), dict(environment), watch) for name in PASSES]
     return DemoResult(seed=seed, pages=len(world.pages), brain=brain, passes=tuple(passes))
 
 
-def pick(questions: Sequence[WorldQuestion], count: int, seed: int) -> list[WorldQuestion]:
-    """A stream in which shapes recur, as tasks do in an agent's life: some shapes, drawn by `seed`, round robin."""
+def pick(questions: Sequence[WorldQuestion], count: int, seed: int, recur: int) -> list[WorldQuestion]:
+    """A stream in which shapes recur, as tasks do in an agent's life: some shapes, drawn by `seed`, round robin, so few
+    that each comes back `recur` times."""
     shapes: dict[str, list[WorldQuestion]] = {}
     for question in questions:
         shapes.setdefault(question.shape, []).append(question)
-    recurring = sorted(shape for shape, group in shapes.items() if len(group) >= RECUR)
-    drawn = random.Random(seed).sample(recurring, min(len(recurring), max(2, count // RECUR)))
+    recurring = sorted(shape for shape, group in shapes.items() if len(group) >= recur)
+    if not recurring:
+        raise InputError(
+            f"in so small a world no shape of question comes {recur} times: take a larger --size, or a smaller --recur"
+        )
+    drawn = random.Random(seed).sample(recurring, min(len(recurring), max(2, count // recur)))
     chosen = [shapes[shape] for shape in drawn]
     rounds = [group[turn] for turn in range(max(map(len, chosen))) for group in chosen if turn < len(group)]
     return rounds[:count]
