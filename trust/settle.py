@@ -97,7 +97,7 @@ def settle(
     if examined.label is Label.NOT_ATTEMPTED:
         p = None
     if p is not None:
-        p = calibrated(backend, p)
+        p = calibrated(backend, p, config.calibration)
     old = {one.id for one in examined.claims if outdated(one)}
     if p is not None and old:
         p = round((p + 0.5) / 2, 4)
@@ -117,7 +117,7 @@ def settle(
             "prompt_digests": prompt_digests or {},
             "score": round(weighed.score, 4) if counted else None,
             "agreement": Agreement(n=len(counted), spread=round(spread, 4), split=split),
-            "calibration": stamp(backend) if p is not None else None,
+            "calibration": stamp(backend, config.calibration) if p is not None else None,
         }
     )
     return sealed(case, settled)
