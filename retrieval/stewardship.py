@@ -8,6 +8,7 @@ from retrieval.chronicle import Census, LogPage, Sample, UseReport
 from retrieval.custody import Revocation, Trace
 from retrieval.gate import Draw, LiftReport
 from retrieval.prune import PruneReport, PruneRules
+from retrieval.stretch import Stretch
 
 __all__ = ["Census", "LiftReport", "LogPage", "LogReport", "PruneReport", "PruneRules", "Revocation", "Sample"]
 __all__ += ["Stewardship", "Trace", "UseReport"]
@@ -60,6 +61,14 @@ class Stewardship(Protocol):
 
     def verify_log(self, *, head: str | None = None) -> LogReport:
         """Check the log's chain and every unit against it; `head` is a hash kept elsewhere."""
+        ...
+
+    def verify_stretch(self, *, limit: int = 20_000, cursor: str | None = None) -> Stretch:
+        """The same a stretch at a time: at most `limit` entries or units.
+
+        Raises:
+            InputError: a limit outside 1..20,000, or a cursor that is none of ours.
+        """
         ...
 
     def census(self) -> Census:
