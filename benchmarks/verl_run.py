@@ -4,7 +4,10 @@
     python -m benchmarks.verl_run data  --model FOLDER --out FOLDER      rows for both, from seeded worlds
     python -m benchmarks.verl_run ours  --model COLD --data FOLDER --out FOLDER --steps 20 [KEY=VALUE ...]
     python -m benchmarks.verl_run stock --model COLD --data FOLDER --out FOLDER --steps 5  [KEY=VALUE ...]
+    python -m benchmarks.verl_run tiny  --model COLD --out FOLDER --steps 20 --updates 4 [--seconds 300]
     python -m benchmarks.verl_run report OUT...
+
+`tiny` is training/tiny.py on the same tasks, held-out questions, rewards and sizes, in one process without veRL.
 
 Needs the environment of requirements/train.txt (with `--machine cpu` that of train-cpu.txt, for a rehearsal).
 """
@@ -23,6 +26,7 @@ from typing import Any
 
 import orjson
 
+from retrieval.world import build_world
 from training.coldstart import expert_examples
 from training.launch import environment_for
 from training.record import row_of
@@ -120,6 +124,63 @@ def data(options: argparse.Namespace) -> None:
         stock.append({**row, "prompt": [{"role": "user", "content": f"{text}\n{page}"}], "extra_info": {"index": n}})
     pq.write_table(pa.Table.from_pylist(stock), options.out / "stock.parquet")
     print({name: len(tasks) for name, tasks in sets.items()})
+
+
+def tiny(options: argparse.Namespace) -> None:
+    """One line a step and one a look at the held-out questions; greedy there, as veRL's validation."""
+    import torch
+
+    from mia_skill.core.config import BudgetConfig
+    from mia_skill.evaluation.stats import wilson
+    from training.policy import TokenPolicy
+    from training.rollout import Rollout, Setting, roll_out
+    from training.tiny import Learner, grpo_step, load
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    context = options.prompt + options.response
+    learner = Learner(*load(options.model, device), lr=options.lr, context=context + 128)
+    shelves = {f"world:{seed}:{options.size}": WorldShelf(build_world(seed, options.size)) for seed in TRAIN + HELD_OUT}
+    limits = BudgetConfig(steps=4, searches=10, tokens=1_000_000, seconds=86_400)
+
+    async def play(task: Task, warm: float = 1.0) -> Rollout:
+        policy = TokenPolicy(
+            learner.sampler, learner.renderer, temperature=warm, context=context, max_tokens=options.reply
+        )
+        return await roll_out(task, Setting("executor", shelves[task.corpus], policy, limits=limits))
+
+    async def held_out(step: int) -> None:
+        made = await asyncio.gather(*(play(task, 0.0) for task in tasks_of(HELD_OUT, options.size, options.dev)))
+        won = sum(bool(one.right) for one in made)
+        low, high = wilson(won, len(made))
+        tell(kind="held_out", step=step, right=won / len(made), low=low, high=high, runs=len(made))
+
+    def tell(**fields: Any) -> None:
+        print(orjson.dumps({"at_s": round(time.perf_counter() - began, 2), **fields}).decode(), flush=True)
+
+    async def course() -> None:
+        train = tasks_of(TRAIN, options.size, options.rows)
+        await held_out(0)
+        for step in range(1, options.steps + 1):
+            rng = random.Random(step)
+            groups, stats, played = await grpo_step(
+                learner, rng.sample(train, options.batch), play, rollouts=options.n, updates=options.updates, rng=rng
+            )
+            made = [one for group in groups for one in group]
+            kept = [one.reward for one in made if one.reward is not None]
+            tell(
+                kind="step", step=step, reward=sum(kept) / max(1, len(kept)), lost=len(made) - len(kept),
+                right=sum(bool(one.right) for one in made) / len(made), play_s=played,
+                update_s=sum(one.seconds for one in stats), tokens=sum(one.tokens for one in stats),
+            )  # fmt: skip
+            over = time.perf_counter() - began > options.seconds
+            if step % max(1, options.test_every) == 0 or step == options.steps or over:
+                await held_out(step)
+            if over:
+                break
+
+    began = time.perf_counter()
+    asyncio.run(course())
+    learner.save(options.out)
 
 
 def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_info: Any = None, **_: Any) -> float:
@@ -236,7 +297,7 @@ def report(folders: Sequence[Path]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["cold", "data", "ours", "stock", "report"])
+    parser.add_argument("what", choices=["cold", "data", "ours", "stock", "tiny", "report"])
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--data", type=Path)
@@ -254,12 +315,14 @@ def main() -> None:
     parser.add_argument("--response", type=int, default=1024)
     parser.add_argument("--reply", type=int, default=96)
     parser.add_argument("--lr", type=float, default=1e-5)
+    parser.add_argument("--updates", type=int, default=1, help="optimizer steps a step (tiny)")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no step after so long (tiny)")
     parser.add_argument("--test-every", type=int, default=-1)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # overrides may follow the flags
     if options.what == "report":
         report([Path(one) for one in options.overrides])
     else:
-        {"cold": cold, "data": data, "ours": ours, "stock": stock}[options.what](options)
+        {"cold": cold, "data": data, "ours": ours, "stock": stock, "tiny": tiny}[options.what](options)
 
 
 if __name__ == "__main__":
