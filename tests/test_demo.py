@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from mia_skill.agents.reader import one_chain
 from mia_skill.cli import main
-from mia_skill.demo.stage import pick
+from mia_skill.demo.host import Solved
+from mia_skill.demo.stage import Turns, pick
 from retrieval.world import World, build_world
 
 
@@ -30,6 +31,21 @@ def test_a_few_shapes_take_turns_so_that_each_comes_back(world: World, count: in
 def test_a_seed_always_gives_the_same_stream(world: World) -> None:
     assert pick(world.questions, 50, 3, 25) == pick(world.questions, 50, 3, 25)
     assert pick(world.questions, 50, 3, 25) != pick(world.questions, 50, 4, 25)
+
+
+def test_passes_that_run_side_by_side_are_told_one_after_the_other(world: World) -> None:
+    told: list[tuple[str, int]] = []
+    turns = Turns(("first", "second"), lambda name, number, *_: told.append((name, number)))
+    question, done = world.questions[0], Solved()
+    turns.saw("second", 1, question, done, right=True)
+    turns.saw("first", 1, question, done, right=True)
+    turns.saw("second", 2, question, done, right=True)
+    assert told == [("first", 1)]
+    turns.saw("first", 2, question, done, right=True)
+    turns.over("first")
+    assert told == [("first", 1), ("first", 2), ("second", 1), ("second", 2)]
+    turns.saw("second", 3, question, done, right=True)
+    assert told[-1] == ("second", 3)
 
 
 def test_a_world_too_small_for_the_stream_is_named_with_both_ways_out(tmp_path: Path) -> None:

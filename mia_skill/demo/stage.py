@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import anyio
 from mcp import Client, StdioServerParameters
 
 from mia_skill.core.errors import InputError
+from mia_skill.core.together import together
 from mia_skill.core.types import Value
 from mia_skill.demo.host import Host, Solved
 from retrieval.world import WorldQuestion, build_world, grade
@@ -73,8 +75,56 @@ def run_demo(
     stream = pick(world.questions, questions, seed, recur)
     with tempfile.TemporaryDirectory(prefix="mia-demo-") as folder:
         world.write(Path(folder) / "world")
-        passes = [anyio.run(play, name, stream, Path(folder), dict(environment), watch) for name in PASSES]
-    return DemoResult(seed=seed, pages=len(world.pages), brain=brain, passes=tuple(passes))
+        passes = anyio.run(play_all, stream, Path(folder), dict(environment), Turns(PASSES, watch))
+    return DemoResult(seed=seed, pages=len(world.pages), brain=brain, passes=passes)
+
+
+@dataclass
+class Turns:
+    """Passes that run side by side, told one after the other: who is not yet at the front waits with what it has."""
+
+    names: Sequence[str]
+    watch: Watch
+    _kept: dict[str, list[tuple[int, WorldQuestion, Solved, bool]]] = field(default_factory=dict)
+    _over: set[str] = field(default_factory=set)
+    _front: int = 0
+
+    def saw(self, name: str, number: int, question: WorldQuestion, done: Solved, right: bool) -> None:
+        """One question of one pass was played."""
+        self._kept.setdefault(name, []).append((number, question, done, right))
+        self._tell()
+
+    def over(self, name: str) -> None:
+        """A pass is through."""
+        self._over.add(name)
+        self._tell()
+
+    def _tell(self) -> None:
+        while self._front < len(self.names):
+            name = self.names[self._front]
+            for one in self._kept.pop(name, []):
+                self.watch(name, *one)
+            if name not in self._over:
+                return
+            self._front += 1
+
+
+async def play_all(
+    stream: Sequence[WorldQuestion], folder: Path, extra: dict[str, str], turns: Turns
+) -> tuple[Pass, ...]:
+    """Every pass, side by side: each has a server process and a bank of its own, so none changes another.
+
+    Raises:
+        MiaError: a tool failed, or a server.
+    """
+    played: dict[str, Pass] = {}
+
+    async def one(name: str) -> None:
+        played[name] = await play(name, stream, folder, extra, turns.saw)
+        turns.over(name)
+
+    await together(partial(one, name) for name in turns.names)
+    return tuple(played[name] for name in turns.names)
 
 
 def pick(questions: Sequence[WorldQuestion], count: int, seed: int, recur: int) -> list[WorldQuestion]:
