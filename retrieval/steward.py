@@ -15,6 +15,7 @@ from retrieval.probation import Held, open_changes, proven, standing, tell
 from retrieval.prune import PruneReport, PruneRules, doomed
 from retrieval.rows import UNIT_COLUMNS, unit_of
 from retrieval.standing import Rules, Standing
+from retrieval.stretch import Stretch, verify_stretch
 from retrieval.tables import Tables
 from retrieval.trials import keep_draw, lift_report, take_draw
 
@@ -98,6 +99,10 @@ class Steward(ABC):
     def verify_log(self, *, head: str | None = None) -> LogReport:
         with self._work(write=False) as rows:
             return verify_log(rows, head=head)
+
+    def verify_stretch(self, *, limit: int = 20_000, cursor: str | None = None) -> Stretch:
+        with self._work(write=False) as rows:
+            return verify_stretch(rows, limit, cursor)
 
     def census(self) -> Census:
         with self._work(write=False) as rows:

@@ -9,6 +9,7 @@ from retrieval.custody import Revocation, Trace
 from retrieval.gate import Draw, LiftReport
 from retrieval.prune import PruneReport, PruneRules
 from retrieval.standing import Standing
+from retrieval.stretch import Stretch
 
 __all__ = ["Census", "LiftReport", "LogPage", "LogReport", "PruneReport", "PruneRules", "Revocation", "Sample"]
 __all__ += ["Standing", "Stewardship", "Trace", "UseReport"]
@@ -74,6 +75,14 @@ class Stewardship(Protocol):
 
     def verify_log(self, *, head: str | None = None) -> LogReport:
         """Check the log's chain and every unit against it; `head` is a hash kept elsewhere."""
+        ...
+
+    def verify_stretch(self, *, limit: int = 20_000, cursor: str | None = None) -> Stretch:
+        """The same a stretch at a time: at most `limit` entries or units.
+
+        Raises:
+            InputError: a limit outside 1..20,000, or a cursor that is none of ours.
+        """
         ...
 
     def census(self) -> Census:

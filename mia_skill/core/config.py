@@ -208,6 +208,8 @@ class TrustConfig(Section):
     """Weighted review score up to which it is called incorrect; between the two: abstain."""
     precision: float | None = Field(default=None, gt=0)
     """Wanted precision of "correct" without a model; unmeasured ones mean never. Unset: the default band."""
+    calibration: Path | None = None
+    """A file that `python -m benchmarks.trust_fit --to FILE` wrote: the curve of one's own reviewing model."""
     receipt_hours: float = Field(default=24.0, gt=0)
     """How long a judgment's receipt can bring its label into the bank."""
     canaries: float = Field(default=0.0, ge=0, le=0.5)
