@@ -71,6 +71,8 @@ def open_bank(config: MiaConfig, embedder: Embedder | None = None, *, for_reembe
         from retrieval.postgres_bank import PostgresBank
 
         opener = partial(PostgresBank.open, config.memory.url.get_secret_value())
+    if config.memory.exact_up_to is not None:
+        opener = partial(opener, exact_up_to=config.memory.exact_up_to)
     return opener(
         embedder or build_embedder(config.memory, config.home / "cache"),
         weights=config.memory.weights,

@@ -182,6 +182,10 @@ class MemoryConfig(Section):
     """Share of tasks that go without memory, or without one unit, by chance: what measures whether memory helps. 0
     measures nothing."""
     withhold_seed: int = 0
+    exact_up_to: int | None = Field(default=None, ge=0)
+    """Units of one bucket (namespace, kind, outcome) up to which all are compared at full precision. Beyond, rounded
+    vectors (in a file: half the memory, the same answers) or an HNSW index (PostgreSQL) name the candidates. None:
+    50,000 in a file, 20,000 on PostgreSQL."""
     capacity: int | None = Field(default=None, ge=10)
     """Units a namespace may hold; what is worth least goes first, what is proven last. None: as many as come."""
     weights: ScoreWeights = ScoreWeights()
