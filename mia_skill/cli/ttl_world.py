@@ -13,6 +13,7 @@ from mia_skill.core.types import Plan, Question, Value
 from mia_skill.core.verdict import Case, Verdict
 from mia_skill.demo.stage import pick
 from mia_skill.demo.student import WorldStudent
+from mia_skill.evaluation.worlds import RECUR
 from retrieval.bank import Bank, MemoryQuery
 from retrieval.corpus import Corpus
 from retrieval.embed import HashEmbedder
@@ -88,7 +89,7 @@ class Gold:
 async def play_world(given: Played) -> StreamScore:
     """One stream on a fresh bank. Every right answer is counted from what was recorded before learning."""
     made = build_world(seed=given.seed, size=given.size)
-    stream = pick(made.questions, given.questions, given.seed)
+    stream = pick(made.questions, given.questions, given.seed, RECUR)
     third, count = len(stream) // 3, round(given.lie * len(stream))
     lied = frozenset(one.text for one in stream[third : third + count])
     asked = [Question(text=one.text, id=one.id) for one in stream]
