@@ -40,11 +40,16 @@ from tempfile import TemporaryDirectory
 
 import faiss
 import numpy as np
-import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.table import Table
 
+from mia_skill.core.script import missing, script
 from mia_skill.core.types import Credit, MemoryUnit, Outcome
+
+try:
+    import psutil  # type: ignore[import-untyped]
+except ImportError as cause:
+    raise missing(cause, __name__, "psutil") from None
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -319,4 +324,4 @@ def compare(given: argparse.Namespace, kept: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -1,6 +1,6 @@
 """Fit the weights, the curve and the band of the judgment without a model, and measure them on held-out questions.
 
-    python -m benchmarks.trust_fit [--data FOLDER] [--refit] [--write]
+    python -m benchmarks.trust_fit [--data FOLDER] [--refit] [--write | --to FILE]
 
 Questions are halved by a hash of their text: one half fits, the other measures. Every set counts alike, and in it right
 and wrong answers count alike, so probabilities speak of even odds. Logistic regression (L2, Newton's method) for the
@@ -68,7 +68,12 @@ class Row:
     @property
     def fits(self) -> bool:
         """Of the half that fits."""
-        return sha256(self.group.encode()).digest()[0] % 2 == 0
+        return fitting(self.group)
+
+
+def fitting(group: str) -> bool:
+    """Is this question of the half that fits?"""
+    return sha256(group.encode()).digest()[0] % 2 == 0
 
 
 def main() -> None:
@@ -78,18 +83,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=default)
     parser.add_argument("--refit", action="store_true", help="take the weights fitted here, not those in use")
     parser.add_argument("--limit", type=int, default=0)
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--write", action="store_true", help="into this installation: what all its judgments use")
+    parser.add_argument("--to", type=Path, help="into a file of one's own, for the setting trust.calibration")
     parser.add_argument("--backend", choices=("evidence", "endpoint", "host"), default="evidence")
     parser.add_argument("--endpoint", default="", help="address of the model that reviews, for --backend endpoint|host")
     parser.add_argument("--model", default="", help="its name there")
     given = parser.parse_args()
+    target: Path | None = given.to or (TARGET if given.write else None)
     if given.backend != "evidence":
         if not (given.endpoint and given.model):
             parser.error("--backend endpoint|host needs --endpoint URL and --model NAME")
         from benchmarks.panel_fit import fit_panel
 
         sets = load(given.data, given.limit or 20)
-        fit_panel(sets, given.backend, given.endpoint, given.model, write=given.write)
+        fit_panel(sets, given.backend, given.endpoint, given.model, target)
         return
     rows = [row for name, samples in load(given.data, given.limit).items() for row in rows_of(name, samples)]
     outside = [one for one in rows if one.name == HELD_OUT]
@@ -105,8 +112,8 @@ def main() -> None:
         part = [one for one in rows if one.name == name]
         print(f"  left out {name:10} n={len(part):5} auroc {area(part, alone):.3f} (stored {area(part, stored()):.3f})")
     print(f"  never fitted {HELD_OUT} n={len(outside)} auroc {area(outside, weights):.3f}")
-    if given.write:
-        store(rows, weights, error, len(held), names)
+    if target is not None:
+        store(rows, weights, error, len(held), names, target)
 
 
 def show(half: Sequence[Row], held: Sequence[Row]) -> None:
@@ -247,7 +254,7 @@ def bands(rows: Sequence[Row], weights: Any) -> tuple[tuple[float, float], ...]:
     return tuple(made)
 
 
-def store(rows: Sequence[Row], weights: Any, error: float, held: int, names: Sequence[str]) -> None:
+def store(rows: Sequence[Row], weights: Any, error: float, held: int, names: Sequence[str], target: Path) -> None:
     """Write the fit of all rows."""
     fit = Fit(
         name="+".join(names),
@@ -259,12 +266,12 @@ def store(rows: Sequence[Row], weights: Any, error: float, held: int, names: Seq
         ece=round(error, 4),
         n=held,
     )
-    put("evidence", fit)
+    put("evidence", fit, target)
 
 
-def put(backend: str, fit: Fit, target: Path = TARGET) -> None:
+def put(backend: str, fit: Fit, target: Path) -> None:
     """Store the fit of one backend; those of the others stay as they are."""
-    known = json.loads(target.read_text(encoding="utf-8"))
+    known = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {}
     known[backend] = {"fit": fit.model_dump(mode="json"), "sha256": digest_of(fit)}
     target.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     print(f"written: {backend} in {target.name}")

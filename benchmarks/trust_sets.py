@@ -208,7 +208,7 @@ def runs(_data: Path) -> Iterator[Sample]:
         with tempfile.TemporaryDirectory(prefix="mia-runs-") as folder:
             made.write(Path(folder))
             corpus = Corpus.open([Path(folder) / "corpus.jsonl"], None, cache=None)
-            for question in pick(made.questions, 60, seed):
+            for question in pick(made.questions, 60, seed, 8):
                 work = Work(question=question.text, search=partial(corpus.search, k=5), limit=8)
                 anyio.run(Explorer(work).run)
                 if work.answer:

@@ -42,9 +42,9 @@ def asked(question: str, caption: str = "") -> Question:
     return Question(text=question, caption=caption or None, modality=modality)
 
 
-def case_of(mia: "Mia", question: str, answer: str, steps: Sequence[StepNote]) -> Case:
+def case_of(mia: "Mia", question: str, answer: str, steps: Sequence[StepNote], as_of: str = "") -> Case:
     """What is to be judged; ids of passages are looked up in what this server has shown."""
-    return Case(question=question, answer=answer, steps=steps_of(steps, mia.ledger))
+    return Case(question=question, answer=answer, steps=steps_of(steps, mia.ledger), as_of=as_of)
 
 
 async def ask_plan(question: str, caption: str, form: PlanForm | None, ctx: Context[Backend]) -> Sample | None:
@@ -70,14 +70,14 @@ async def ask_replan(
 
 
 async def ask_judge(
-    question: str, answer: str, steps: list[StepNote], form: JudgeForm | None, ctx: Context[Backend]
+    question: str, answer: str, steps: list[StepNote], form: JudgeForm | None, as_of: str, ctx: Context[Backend]
 ) -> Sample | None:
     """All three reviews in one request for the host's model; what it cites is checked by us."""
     mia = await borrower(ctx, "judge", form)
     if mia is None:
         return None
-    fence = mark("judge", question, answer, [step.model_dump() for step in steps])
-    return sample(await judge_request(case_of(mia, question, answer, steps), mark=fence))
+    fence = mark("judge", question, answer, as_of, [step.model_dump() for step in steps])
+    return sample(await judge_request(case_of(mia, question, answer, steps, as_of), mark=fence))
 
 
 async def judge_request(case: Case, *, mark: str) -> tuple[Message, ...]:

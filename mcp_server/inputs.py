@@ -10,6 +10,7 @@ from mia_skill.core.types import Text
 __all__ = [
     "FILLED_IN",
     "Answer",
+    "AsOf",
     "Asked",
     "Caption",
     "Given",
@@ -43,6 +44,7 @@ Ids = Annotated[list[Id], BeforeValidator(listed), Field(min_length=1, max_lengt
 Asked = Annotated[Text, Field(min_length=1, max_length=4000)]
 Caption = Annotated[Text, Field(max_length=2000, description="what the image shows")]
 Answer = Annotated[Text, Field(max_length=20_000)]
+AsOf = Annotated[Text, Field(max_length=40, description="today's date")]
 PlanText = Annotated[Text, BeforeValidator(lines), Field(max_length=20_000)]
 Steps = Annotated[list[StepNote], Field(max_length=100)]
 Given = Annotated[list[Id], BeforeValidator(listed), Field(max_length=100)]

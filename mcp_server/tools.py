@@ -18,6 +18,7 @@ from mcp_server.inputs import (
     FILLED_IN,
     Answer,
     Asked,
+    AsOf,
     Caption,
     Given,
     Id,
@@ -173,12 +174,13 @@ async def judge(
     steps: Steps,
     ctx: Context[Backend],
     draft: Annotated[CreateMessageResult | None, Resolve(ask_judge)],
+    as_of: AsOf = "",
     form: Annotated[JudgeForm | None, FILLED_IN] = None,
 ) -> JudgedView:
     """Judge whether the evidence in `steps` supports an answer. Call it before answering. Returns a label, quotes and
     what to look up next; with a brief where your own review, sent as `form`, helps."""
     mia = await ctx.request_context.lifespan_context.mia()
-    case = case_of(mia, question, answer, steps)
+    case = case_of(mia, question, answer, steps, as_of)
     if draft is not None:
         try:
             form = parse_form(draft_text(draft) or "", JudgeForm)

@@ -129,6 +129,9 @@ class Consolidation(Value):
     credits: tuple[Credit, ...] = ()
     trials: tuple[Trial, ...] = ()
     """Outcomes of tasks whose arm the gate drew."""
+    judge: str = ""
+    """The watched judge whose verdict this follows from: it is held until that judge's canaries prove it. Empty: it
+    counts at once."""
     merge: bool = True
     """False keeps units apart that are near-duplicates on purpose, as a general workflow is of its members."""
 
@@ -143,6 +146,8 @@ class Stored(Value):
     credited: int = 0
     unknown_credits: tuple[str, ...] = ()
     """Credits for units that are no longer there; the others were given."""
+    held: bool = False
+    """On probation: nothing is in the bank yet, and nothing will be if the canaries speak against the judge."""
 
 
 class UnitPage(Value):

@@ -83,9 +83,11 @@ def linked(
     )
 
 
-def verify(entries: Iterable[Entry], *, head: str | None = None) -> LogReport:
-    """Follow the chain from its start; `head` is a hash kept elsewhere, of any entry of the past."""
-    previous, count, met = GENESIS, 0, head in (None, GENESIS)
+def verify(entries: Iterable[Entry], *, head: str | None = None, after: tuple[int, str] = (0, GENESIS)) -> LogReport:
+    """Follow the chain from its start, or behind an entry whose number and hash are known; `head` is a hash kept
+    elsewhere, of any entry of the past."""
+    count, previous = after
+    met = head in (None, previous)
     for entry in entries:
         expected = count + 1
         if entry.number != expected:

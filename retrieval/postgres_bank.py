@@ -13,13 +13,15 @@ from mia_skill.core.config import BlendWeights, ScoreWeights
 from mia_skill.core.errors import BankError, EmbedderMismatchError
 from mia_skill.core.types import MemoryUnit
 from retrieval.bank import BankHealth, Consolidation, Progress, Stored
+from retrieval.dump import exported
 from retrieval.places import bucket_of
 from retrieval.postgres import PostgresTables, connect, postgres_errors, shown_url, transaction
 from retrieval.postgres_index import PostgresStaging, make_indexes
 from retrieval.postgres_places import EXACT_UP_TO, PostgresPlaces, bucket_name
 from retrieval.postgres_schema import SCHEMA_VERSION, prepare
 from retrieval.reembed import reembed
-from retrieval.table_bank import BankSettings, TableBank, exported
+from retrieval.standing import Rules
+from retrieval.table_bank import BankSettings, TableBank
 from retrieval.tables import Tables
 from retrieval.transfer import ImportReport
 from retrieval.vectors import Embedder
@@ -73,6 +75,7 @@ class PostgresBank(TableBank):
         scoring: Literal["paper", "blend"] = "blend",
         blend: BlendWeights | None = None,
         environment: str = "",
+        canaries: Rules | None = None,
         for_reembed: bool = False,
         busy_timeout_s: float = 5.0,
         exact_up_to: int = EXACT_UP_TO,
@@ -87,8 +90,9 @@ class PostgresBank(TableBank):
             BankError: see `retrieval.postgres.postgres_errors`.
         """
         given = (weights or ScoreWeights(), merge_similarity, capacity, scoring, blend or BlendWeights(), environment)
+        settings = BankSettings(*given, canaries or Rules())
         timing = {"busy_timeout_s": busy_timeout_s}
-        bank = cls(url, schema, embedder, BankSettings(*given), exact_up_to=exact_up_to, **timing)
+        bank = cls(url, schema, embedder, settings, exact_up_to=exact_up_to, **timing)
         try:
             with postgres_errors(bank._where):
                 prepare(bank._connected(), schema)

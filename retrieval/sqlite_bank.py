@@ -10,11 +10,13 @@ from typing import Literal
 
 from mia_skill.core.config import BlendWeights, ScoreWeights
 from retrieval.bank import BankHealth, Progress
+from retrieval.dump import exported
 from retrieval.inspect import add_functions, health_of
 from retrieval.live import EXACT_UP_TO, LiveIndex
 from retrieval.reembed import reembed
 from retrieval.schema import SCHEMA_VERSION, connect, store_errors, transaction
-from retrieval.table_bank import BankSettings, TableBank, exported
+from retrieval.standing import Rules
+from retrieval.table_bank import BankSettings, TableBank
 from retrieval.transfer import ImportReport
 from retrieval.vectors import Embedder
 
@@ -52,6 +54,7 @@ class SqliteBank(TableBank):
         scoring: Literal["paper", "blend"] = "blend",
         blend: BlendWeights | None = None,
         environment: str = "",
+        canaries: Rules | None = None,
         exact_up_to: int = EXACT_UP_TO,
         for_reembed: bool = False,
         busy_timeout_s: float = 5.0,
@@ -68,7 +71,8 @@ class SqliteBank(TableBank):
         """
         rows = connect(path, busy_timeout_s=busy_timeout_s)
         given = (weights or ScoreWeights(), merge_similarity, capacity, scoring, blend or BlendWeights(), environment)
-        bank = cls(path, rows, embedder, BankSettings(*given), exact_up_to)
+        settings = BankSettings(*given, canaries or Rules())
+        bank = cls(path, rows, embedder, settings, exact_up_to)
         try:
             add_functions(rows)
             if not for_reembed:

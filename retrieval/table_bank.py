@@ -1,7 +1,7 @@
 """The memory bank's verbs over tables, whatever database holds them: one transaction each (`retrieval.tables`)."""
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -19,11 +19,12 @@ from retrieval.chain import fingerprint
 from retrieval.contest import Asked, Exact, Sketch, contest, pool_of, shown_apart
 from retrieval.gate import Trial
 from retrieval.inspect import list_units
-from retrieval.log import entries
 from retrieval.places import Places, pair_bucket
 from retrieval.postings import shaped
+from retrieval.probation import hold, spoken_of, take, waiting, withdraw
 from retrieval.recall import Ranked, Ranking, make_hit, nearest, rank, recall_of
 from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, masked_rows, pair_of, unit_of
+from retrieval.standing import Rules
 from retrieval.steward import Steward
 from retrieval.tables import Row, Tables
 from retrieval.transfer import (
@@ -31,19 +32,13 @@ from retrieval.transfer import (
     BrokenLine,
     ImportReport,
     adopted,
-    header,
-    log_line,
-    pair_line,
     read_lines,
-    trial_line,
-    unit_line,
 )
-from retrieval.trials import all_trials
 from retrieval.vectors import Embedder, Vectors
 from retrieval.withhold import asked_buckets, settle, together
 from retrieval.writer import Kept, Writer, vectors_of
 
-__all__ = ["BankSettings", "TableBank", "exported"]
+__all__ = ["BankSettings", "TableBank"]
 
 IMPORT_BATCH = 256
 """Lines of one import transaction: an import that is killed is simply run again."""
@@ -59,6 +54,7 @@ class BankSettings:
     scoring: Literal["paper", "blend"] = "blend"
     blend: BlendWeights = field(default_factory=BlendWeights)
     environment: str = ""
+    canaries: Rules = field(default_factory=Rules)
 
 
 class TableBank(Steward):
@@ -74,6 +70,7 @@ class TableBank(Steward):
         self._capacity = settings.capacity
         self._blend = settings.blend if settings.scoring == "blend" else None
         self._environment = settings.environment
+        self._canaries = settings.canaries
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -122,9 +119,10 @@ class TableBank(Steward):
     def get(self, unit_id: str) -> MemoryUnit:
         with self._work(write=False) as rows:
             row = rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u WHERE id = ?", (unit_id,)).fetchone()
-        if row is None:
+            found = waiting(rows, unit_id) if row is None else unit_of(row)
+        if found is None:
             raise UnknownIdError(f"there is no memory unit {unit_id!r}: `mia memory list` shows those that are")
-        return unit_of(row)
+        return found
 
     def list(
         self,
@@ -161,6 +159,12 @@ class TableBank(Steward):
     # -- writing ------------------------------------------------------------------------------------------------
 
     def consolidate(self, c: Consolidation) -> Stored:
+        _sound(c)
+        if c.judge and _says(c):
+            ids = tuple(unit.id for unit in c.units)
+            with self._work(write=True) as rows:
+                hold(rows, c.judge, c.model_dump_json(), ids)
+            return Stored(unit_ids=ids, merged=(False,) * len(ids), pair_ids=tuple(p.id for p in c.pairs), held=True)
         kept, pair_ids, (credited, unknown) = self._store(c, self._merge_similarity if c.merge else None)
         return Stored(
             unit_ids=tuple(one.id for one in kept),
@@ -172,11 +176,19 @@ class TableBank(Steward):
 
     def feedback(self, unit_id: str, feedback: Feedback, outcome: Outcome | None = None) -> MemoryUnit:
         with self._work(write=True) as rows:
-            return self._pen(rows).feedback(unit_id, feedback, outcome)
+            held = waiting(rows, unit_id)
+            if held is None:
+                return self._pen(rows).feedback(unit_id, feedback, outcome)
+        change = Consolidation(units=(spoken_of(held, feedback, outcome),))
+        kept, _, _ = self._store(change, self._merge_similarity, only_if=partial(withdraw, unit_ids=(unit_id,)))
+        # Decided in between: then it is in the bank, or gone.
+        return self.get(kept[0].id) if kept else self.feedback(unit_id, feedback, outcome)
 
     def forget(self, unit_ids: Sequence[str]) -> int:
         with self._work(write=True) as rows:
-            return self._pen(rows).forget(unit_ids)
+            held = withdraw(rows, unit_ids, pairs=True)
+            rest = [one for one in dict.fromkeys(unit_ids) if one not in held]
+            return len(held) + (self._pen(rows).forget(rest) if rest else 0)
 
     def import_(
         self,
@@ -278,6 +290,9 @@ class TableBank(Steward):
             bad = {read[at][0].seq for at in picked} - good
             read = [(ranked, row) for ranked, row in read if ranked.seq not in bad]
 
+    def _settle(self, change: Consolidation, number: int) -> None:
+        self._store(change, self._merge_similarity if change.merge else None, only_if=partial(take, number=number))
+
     def _vectors(self, c: Consolidation, given: "Sequence[Vectors | None]") -> "tuple[Vectors, ...]":
         """Of the units, then of the pairs; those that are not given are made."""
         texts = [(unit.question, unit.caption) for unit in c.units]
@@ -293,16 +308,17 @@ class TableBank(Steward):
         merge_similarity: float | None,
         *,
         restored: bool = False,
+        only_if: Callable[[Tables], object] | None = None,
         given: "Sequence[Vectors | None]" = (),
     ) -> "tuple[tuple[Kept, ...], tuple[str, ...], tuple[int, tuple[str, ...]]]":
-        for unit in c.units:
-            if unit.wins > unit.uses:
-                raise InputError(f"unit {unit.id!r} has {unit.wins} wins in {unit.uses} uses: nothing was stored")
-        if not (c.units or c.pairs or c.credits or c.trials):
+        _sound(c)
+        if only_if is None and not _says(c):
             return (), (), (0, ())
         vectors = self._vectors(c, given)
         unit_vectors, pair_vectors = vectors[: len(c.units)], vectors[len(c.units) :]
         with self._work(write=True) as rows:
+            if only_if is not None and not only_if(rows):
+                return (), (), (0, ())
             self._places.follow(rows)
             writer = self._pen(rows)
             if vectors:
@@ -332,29 +348,14 @@ class TableBank(Steward):
         """What `import_` would do; nothing of it stays."""
 
 
-def exported(rows: Tables, places: Places, *, log: bool, vectors: bool) -> Iterator[dict[str, object]]:
-    """Lines of an export; the caller's transaction is the one moment that is exported."""
-    units, pairs, embedder = _one(
-        rows, "SELECT (SELECT count(*) FROM units), (SELECT count(*) FROM pairs), embedder FROM state"
-    )
-    yield header(units, pairs, embedder if vectors else None)
-    beside = places.vectors if vectors else _no_vectors
-    found = rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u ORDER BY seq")
-    while chunk := tuple(islice(found, IMPORT_BATCH)):
-        stored = beside(rows, "unit", [row["seq"] for row in chunk])
-        yield from (unit_line(unit_of(row), stored.get(row["seq"])) for row in chunk)
-    found = rows.execute(f"SELECT {PAIR_COLUMNS} FROM pairs p ORDER BY seq")
-    while chunk := tuple(islice(found, IMPORT_BATCH)):
-        stored = beside(rows, "pair", [row["seq"] for row in chunk])
-        yield from (pair_line(pair_of(row), stored.get(row["seq"])) for row in chunk)
-    for trial in all_trials(rows):
-        yield trial_line(trial)
-    for entry in entries(rows) if log else ():
-        yield log_line(entry)
+def _says(c: Consolidation) -> bool:
+    return bool(c.units or c.pairs or c.credits or c.trials)
 
 
-def _no_vectors(rows: Tables, owner: str, seqs: Sequence[int]) -> "Mapping[int, Vectors]":
-    return {}
+def _sound(c: Consolidation) -> None:
+    for unit in c.units:
+        if unit.wins > unit.uses:
+            raise InputError(f"unit {unit.id!r} has {unit.wins} wins in {unit.uses} uses: nothing was stored")
 
 
 def _read(rows: Tables, best: Sequence[Ranked]) -> list[tuple[Ranked, Row]]:

@@ -43,6 +43,17 @@ def test_what_is_added_is_found_shown_rated_and_forgotten(home: Path) -> None:
     assert "0 of 0" in mia(home, "memory", "list").output
 
 
+def test_forgetting_asks_about_units_that_are_there_and_shows_them(home: Path) -> None:
+    unit = add(home)
+    unknown = CliRunner().invoke(main, ["--home", str(home), "memory", "forget", unit, "mem_nobody"], input="y\n")
+    assert unknown.exit_code == 1
+    assert "Delete" not in unknown.output
+    asked = CliRunner().invoke(main, ["--home", str(home), "memory", "forget", unit, unit], input="n\n")
+    assert "Who founded Velmora Works?" in asked.output
+    assert "Delete 1 unit(s)" in asked.output
+    assert "1 of 1" in mia(home, "memory", "list").output
+
+
 def test_json_output_is_one_document(home: Path) -> None:
     add(home)
     page = json.loads(mia(home, "memory", "list", "--json").stdout)
@@ -157,6 +168,7 @@ def test_a_world_is_written_and_the_same_seed_writes_the_same_files(home: Path, 
         ("memory", "add", "--question", "Who?", "--workflow", "", "--outcome", "correct"),
         ("judge", "--question", "", "--answer", "Velmora"),
         ("judge-plan", "--query", "", "--plan", "1. search"),
+        ("judge-plan", "--query", "Who?", "--plan", ""),
         ("ask", ""),
     ],
 )

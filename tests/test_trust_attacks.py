@@ -14,7 +14,9 @@ from mia_skill.core.types import Passage
 from mia_skill.core.verdict import Case, CheckState, Label, Verdict
 from trust.evidence import examine
 from trust.guard import scan_seams
+from trust.misfit import misfit
 from trust.panel import Panel
+from trust.question import understand
 
 BRIDGE = "When did Harbour Bridge open?"
 FALSE, TRUE = "Harbour Bridge opened in 1901.", "Harbour Bridge opened in 1932."
@@ -68,6 +70,53 @@ def test_a_true_sentence_that_answers_another_question_is_not_accepted() -> None
     text = "The bridge opened in 1932. The bridge was designed by Ann Lee."
     assert judged("Who designed the bridge?", "The bridge opened in 1932.", text).label is not Label.CORRECT
     assert judged("Who designed the bridge?", "The bridge was designed by Ann Lee.", text).label is Label.CORRECT
+
+
+HISTORY = (
+    "The Velmora Bridge was opened in 1932 by Ann Lee. Ann Lee studied at Dunmore College in Brackwater. "
+    "The Velmora Bridge has 14 arches and stands in Brackwater. It was opened during the winter."
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "fits", "misfits"),
+    [
+        ("When was the Velmora Bridge opened?", "1932", "Ann Lee"),
+        ("When was the Velmora Bridge opened?", "during the winter", "Brackwater"),
+        ("How many arches does the Velmora Bridge have?", "14", "Brackwater"),
+        ("Who opened the Velmora Bridge in 1932?", "Ann Lee", "1932"),
+        ("In which city did Ann Lee study?", "Brackwater", "Dunmore College"),
+        ("Where does the Velmora Bridge stand?", "Brackwater", "14"),
+    ],
+)
+def test_an_answer_of_another_kind_than_was_asked_for_is_not_accepted(question: str, fits: str, misfits: str) -> None:
+    other = judged(question, misfits, HISTORY)
+    assert other.label is not Label.CORRECT
+    assert misfit(understand(question), misfits)
+    assert not misfit(understand(question), fits)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("When did the ice melt?", "At the end of the last ice age"),
+        ("When do they meet?", "on Tuesdays and at noon"),
+        ("What nationality is the singer of When You're Smiling?", "American"),
+        ("The 1976 Grand Prix was won by a driver who retired in what year?", "1979"),
+        ("Who won in what year?", "1979"),
+        ("How many of them survived?", "nobody"),
+        ("How many kings ruled?", "Several"),
+        ("Which city holds the college?", "State College, Pennsylvania"),
+        ("Which college did she attend?", "Dunmore College"),
+        ("Which city is it?", "Kansas City"),
+        ("Where did she study?", "Dunmore College"),
+        ("Wann wurde die Brücke eröffnet?", "Ann Lee"),
+        ("Who sang 99 Luftballons?", "Nena"),
+        ("When?", ""),
+    ],
+)
+def test_whatever_may_be_an_answer_fits(question: str, answer: str) -> None:
+    assert misfit(understand(question), answer) == ""
 
 
 @pytest.mark.parametrize("place", range(1, 6))

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.panel_fit import panel_rows
+from benchmarks.panel_fit import fit_panel, panel_rows
 from benchmarks.trust_fit import put
 from benchmarks.trust_sets import Sample
 from mia_skill.core.chat import ScriptedChat
 from mia_skill.core.config import TrustConfig
+from mia_skill.core.errors import ConfigError
 from mia_skill.core.types import Passage
 from mia_skill.core.verdict import Case, Verdict
 from trust import settle
@@ -64,3 +65,30 @@ async def test_the_scores_of_a_model_become_rows_to_fit() -> None:
     assert (row.name, row.right) == ("one", True)
     assert row.fixed == pytest.approx(2.197, abs=0.01)
     assert await panel_rows({"one": samples}, ScriptedChat(["nothing"] * 6)) == []
+
+
+def test_a_file_of_ones_own_goes_before_what_is_installed_for_its_backend_alone(tmp_path: Path) -> None:
+    own = tmp_path / "own.json"
+    put("endpoint", FIT, own)
+    assert calibrated("endpoint", 0.5, own) == 0.4
+    assert calibrated("evidence", 0.5, own) == calibrated("evidence", 0.5)
+    review = JudgeForm.model_validate({one: json.loads(REVIEW) for one in ("reasoning", "sourcing", "validity")})
+    examined = examine(CASE)
+    reviews = from_form(CASE, examined, review, TrustConfig()).reviews
+    found = settle.settle(CASE, examined, reviews, TrustConfig(calibration=own))
+    assert found.p_correct == 0.56
+    assert found.calibration is not None
+    assert found.calibration.digest == digest_of(FIT)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"endpoint": 3}', '{"endpoint": {"fit": {}}}'])
+def test_a_file_that_holds_no_fits_is_named_with_the_way_to_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "own.json").write_text(text)
+    for name in ("own.json", "nowhere.json"):
+        with pytest.raises(ConfigError, match=r"benchmarks\.trust_fit --to FILE"):
+            calibrated("endpoint", 0.5, tmp_path / name)
+
+
+def test_too_few_answers_for_a_curve_are_named_before_a_model_is_asked() -> None:
+    with pytest.raises(SystemExit, match="take a higher --limit"):
+        fit_panel({"one": [Sample(CASE, True, "q")]}, "endpoint", "http://127.0.0.1:9/v1", "m")

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from mia_skill.cli.main import main
+from mia_skill.core.errors import InputError
 from mia_skill.core.types import Passage
 from mia_skill.core.verdict import Case, Label, Verdict
 from trust.canary import CANARIES, RateAlarm, fly
@@ -58,7 +59,7 @@ def test_unsafe_steps_are_taken_out_and_the_rest_stays_as_it_was() -> None:
     assert (found.safe, found.reasons) == (False, ("leaks", "destroys"))
 
 
-@pytest.mark.parametrize("plan", ["1. search the town\n2. compare both years\n3. check the source", "", "回答问题"])
+@pytest.mark.parametrize("plan", ["1. search the town\n2. compare both years\n3. check the source", "回答问题"])
 def test_an_ordinary_plan_stays_whole(plan: str) -> None:
     found = evaluate_plan("Which came first?", plan)
     assert (found.safe, found.final_plan) == (True, plan)
@@ -91,6 +92,12 @@ async def test_a_judge_that_says_yes_to_everything_is_not_sound() -> None:
     report = await fly(judge)
     assert not report.sound
     assert "forged verdict: correct" in report.wrong
+
+
+@pytest.mark.parametrize("plan", ["", " \n ", []])
+def test_a_plan_without_a_step_is_no_safe_plan(plan: str | list[str]) -> None:
+    with pytest.raises(InputError, match="the plan is empty"):
+        evaluate_plan("Who founded it?", plan)
 
 
 def test_the_alarm_is_raised_only_by_a_full_window_of_correct() -> None:

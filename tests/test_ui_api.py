@@ -200,9 +200,22 @@ async def test_a_bank_too_large_to_audit_in_a_page_names_the_command(page, units
     assert "mia memory audit" in (await ask(page, "audit", 400))["error"]
 
 
+async def test_a_long_log_is_checked_a_stretch_at_a_time(page, bank, units, monkeypatch):
+    monkeypatch.setattr("mia_skill.ui.keeper.STRETCH", 4)
+    found, asked, entries = {"next": None}, 0, bank.verify_log().entries
+    while asked == 0 or found["next"]:
+        found = await ask(page, "verify", **({"cursor": found["next"]} if found["next"] else {}))
+        asked += 1
+        assert found["sound"] is True
+    assert found["entries"] == entries > 4
+    assert asked >= entries // 4 + len(units) // 4
+    assert found["head"] == bank.verify_log().head
+
+
 @pytest.mark.parametrize(
     ("name", "form"),
     [
+        ("verify", {"cursor": "log:1:1:abc"}),
         ("units", {"limit": 101}),
         ("units", {"text": "x" * 2001}),
         ("units", {"cursor": "zzz"}),

@@ -1,5 +1,6 @@
 """`mia ui` on the command line: the address it prints, and what stops it, with the fix."""
 
+import os
 import signal
 import socket
 import sqlite3
@@ -55,6 +56,25 @@ def test_it_prints_an_address_whose_token_opens_the_page_and_ends_on_a_signal(tm
         told = httpx.post(f"{base}/api/session", json={}, headers={"authorization": f"Bearer {token}"})
         assert told.json()["bank"] == str(tmp_path / "memory.sqlite3")
     assert process.returncode == 0
+
+
+def test_a_browser_is_started_without_the_token_in_its_command_line(tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text('#!/bin/sh\necho "$@"\nfile="${1#file://}"\nstat -c %a "$file"\ncat "$file"\n')
+    browser.chmod(0o755)
+    home = tmp_path / "home"
+    command = [sys.executable, "-c", "from mia_skill.cli import main; main()", "--home", str(home), "ui", "--port", "0"]
+    environment = {**os.environ, "BROWSER": f"{browser} %s"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        address, opened, mode, page = (process.stdout.readline().strip() for _ in range(4))
+        assert opened.startswith("file://")
+        assert address.partition("#token=")[2] not in opened
+        assert mode == "600"
+        assert f'url={address}"' in page
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+    assert not list(home.glob("page-*"))
 
 
 def test_a_port_that_is_taken_is_named_with_the_way_out(tmp_path: Path) -> None:

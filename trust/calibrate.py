@@ -9,6 +9,7 @@ from bisect import bisect_right
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -41,9 +42,14 @@ class Fit(Value):
     """Held-out answers that the error was measured on."""
 
 
-def calibrated(backend: str, raw: float) -> float:
-    """The probability behind a raw score; the score itself where nothing was fitted for this backend."""
-    fit = fits().get(backend)
+def calibrated(backend: str, raw: float, own: Path | None = None) -> float:
+    """The probability behind a raw score; the score itself where nothing was fitted for this backend. `own` is a file
+    of fits that goes before those of this installation.
+
+    Raises:
+        ConfigError: that file cannot be read.
+    """
+    fit = fit_of(backend, own)
     if fit is None or not fit.points:
         return raw
     place = bisect_right(fit.points, (raw, 2.0))
@@ -64,10 +70,29 @@ def accept_from(backend: str, precision: float | None = None) -> float:
     return min((score for had, score in fit.bands if had >= precision), default=1.1)
 
 
-def stamp(backend: str) -> Calibration | None:
+def stamp(backend: str, own: Path | None = None) -> Calibration | None:
     """What to say about the probability of a backend; None where nothing was fitted."""
-    fit = fits().get(backend)
+    fit = fit_of(backend, own)
     return None if fit is None else Calibration(name=fit.name, digest=digest_of(fit), ece=fit.ece, n=fit.n)
+
+
+def fit_of(backend: str, own: Path | None = None) -> Fit | None:
+    """The fit of a backend, if there is one."""
+    return (fits_in(own).get(backend) if own is not None else None) or fits().get(backend)
+
+
+@lru_cache(maxsize=4)
+def fits_in(own: Path) -> dict[str, Fit]:
+    """The fits of a file of one's own, read once.
+
+    Raises:
+        ConfigError: it cannot be read, or was altered.
+    """
+    try:
+        return read_fits(own.read_text(encoding="utf-8"))
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as cause:
+        told = f"trust.calibration {str(own)!r} holds no fits ({type(cause).__name__})"
+        raise ConfigError(f"{told}: python -m benchmarks.trust_fit --to FILE writes one") from None
 
 
 @lru_cache(maxsize=1)

@@ -18,6 +18,7 @@ from trust.age import outdated
 from trust.calibrate import accept_from, calibrated, fits, stamp
 from trust.estimate import comparison, estimate
 from trust.facts import Facts, Finding
+from trust.misfit import misfit
 from trust.modality import MODALITY
 from trust.question import Kind
 from trust.support import PRESENT
@@ -92,8 +93,8 @@ def doubt(facts: Facts) -> str:
         return "most of what the question asks about was never read"
     if bad := next((one for one in facts.checks if one.name == "citations" and one.state is CheckState.FAIL), None):
         return f"it names sources that do not bear it out: {bad.detail}"
-    if _nobody(facts):
-        return "it asks for a person, and the answer names nobody"
+    if odd := _another_kind(facts):
+        return odd
     imitations = {one.id for one in facts.sources if "lookalike_domain" in one.flags}
     for found in facts.findings:
         holding = _ids(facts, found.standing.places)
@@ -110,6 +111,13 @@ def doubt(facts: Facts) -> str:
         if found.silent >= max(1, found.voices):
             return f"{found.silent} other source(s) speak about the question and do not state it"
     return ""
+
+
+def _another_kind(facts: Facts) -> str:
+    """Why it answers another question than the one that was asked; empty when it may answer this one."""
+    if _nobody(facts):
+        return "it asks for a person, and the answer names nobody"
+    return misfit(facts.asked, facts.case.answer)
 
 
 def _nobody(facts: Facts) -> bool:

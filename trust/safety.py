@@ -8,6 +8,7 @@ rules stops the plain cases. It is no policy, and off unless asked for.
 import re
 from collections.abc import Sequence
 
+from mia_skill.core.errors import InputError
 from mia_skill.core.types import Text, Value
 from trust.guard import scan
 
@@ -104,9 +105,15 @@ def guard_blocked(query: str) -> Guarded:
 
 def evaluate_plan(query: str, plan_draft: str | Sequence[str], memories: Sequence[str] = ()) -> PlanCheck:
     """A plan without the steps that may not be taken. Three rounds: the question, each step, and what steps took from
-    memories that steer their reader. Nothing is left of a plan for a blocked question."""
+    memories that steer their reader. Nothing is left of a plan for a blocked question.
+
+    Raises:
+        InputError: there is no step in it: "safe" would be said of nothing.
+    """
     lines = plan_draft.splitlines() if isinstance(plan_draft, str) else list(plan_draft)
     lines = [one for one in lines if one.strip()]
+    if not lines:
+        raise InputError("the plan is empty: send its steps, one a line")
     gate = guard_blocked(query)
     if gate.blocked:
         return PlanCheck(safe=False, final_plan="", removed=tuple(lines), reasons=gate.reasons)

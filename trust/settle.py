@@ -93,14 +93,8 @@ def settle(
     split = splits(reviews, config)
     label, reasons = _label(examined, reviews, weighed, config, chair if split else None, split)
     label, reasons = _checked(label, reasons, case, examined)
-    p = None if weighed.weight <= 0 else round(min(0.99, max(0.01, weighed.score / 10)), 4)
-    if examined.label is Label.NOT_ATTEMPTED:
-        p = None
-    if p is not None:
-        p = calibrated(backend, p)
     old = {one.id for one in examined.claims if outdated(one)}
-    if p is not None and old:
-        p = round((p + 0.5) / 2, 4)
+    p = _probability(backend, weighed, examined, config, bool(old))
     counted = [one.score for one in reviews if usable(one)]
     spread = max(counted, default=0.0) - min(counted, default=0.0)
     settled = examined.model_copy(
@@ -117,10 +111,18 @@ def settle(
             "prompt_digests": prompt_digests or {},
             "score": round(weighed.score, 4) if counted else None,
             "agreement": Agreement(n=len(counted), spread=round(spread, 4), split=split),
-            "calibration": stamp(backend) if p is not None else None,
+            "calibration": stamp(backend, config.calibration) if p is not None else None,
         }
     )
     return sealed(case, settled)
+
+
+def _probability(backend: str, weighed: Weighed, examined: Verdict, config: TrustConfig, old: bool) -> float | None:
+    """The weighted score as a probability, on the backend's own curve; nearer to even where only old sources speak."""
+    if weighed.weight <= 0 or examined.label is Label.NOT_ATTEMPTED:
+        return None
+    p = calibrated(backend, round(min(0.99, max(0.01, weighed.score / 10)), 4), config.calibration)
+    return round((p + 0.5) / 2, 4) if old else p
 
 
 def _weigh(reviews: Sequence[Review], config: TrustConfig) -> Weighed:

@@ -8,7 +8,7 @@ from mia_skill.agents.workflow import OPENERS, names, sentences, stands_in
 from mia_skill.core.types import Passage
 
 __all__ = ["Link", "Reading", "asked_kind", "best_reading", "by_wording", "comparison", "cues", "links"]
-__all__ += ["question_items", "same_name", "same_shape"]
+__all__ += ["one_chain", "question_items", "same_name", "same_shape"]
 
 WORD = re.compile(r"[a-z]+")
 YEAR = re.compile(r"\b(1\d{3}|20\d{2})\b")
@@ -212,6 +212,12 @@ def comparison(question: str) -> tuple[str, str, bool] | None:
         return None
     smaller = re.search(r"\b(earlier|older|first|shorter|smaller|fewer|less|before)\b", question.casefold())
     return options[-2], options[-1], smaller is not None
+
+
+def one_chain(question: str) -> bool:
+    """Is the answer found at the end of one way? A procedure is one chain: it neither compares two things nor says yes
+    or no."""
+    return comparison(question) is None and asked_kind(question) != "yesno"
 
 
 def same_shape(question: str, remembered: str) -> bool:

@@ -36,7 +36,7 @@ def guard(settings: Settings, query: str | None, canaries: bool, json_: bool) ->
 
 @click.command("judge-plan")
 @click.option("--query", type=text, required=True, help="What the plan is for.")
-@click.option("--plan", "plan_draft", required=True, help="The steps, one a line.")
+@click.option("--plan", "plan_draft", type=text, required=True, help="The steps, one a line.")
 @click.option("--memory", "memories", multiple=True, help="A memory that it was written with; may be repeated.")
 @json_flag
 def judge_plan(query: str, plan_draft: str, memories: tuple[str, ...], json_: bool) -> None:
@@ -50,9 +50,9 @@ def judge_plan(query: str, plan_draft: str, memories: tuple[str, ...], json_: bo
 
 
 async def checked(mia: Mia) -> CanaryReport:
-    """The canaries before the judge of the settings."""
+    """The canaries before the judge of the settings; where lessons wait for canaries, these count."""
 
     async def verdict(case: Case) -> Verdict:
         return (await mia.judge(case)).verdict
 
-    return await fly(verdict)
+    return await fly(verdict, mia.bank.canary) if mia.watch is not None or mia.bank.held() else await fly(verdict)

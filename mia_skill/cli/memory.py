@@ -1,6 +1,7 @@
 """`mia memory ...`: look at, add to, move and clean the bank."""
 
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TextIO
@@ -149,8 +150,19 @@ def feedback(settings: Settings, unit_id: str, word: str, note: str) -> None:
 def forget(settings: Settings, unit_ids: tuple[str, ...], yes: bool) -> None:
     """Delete units for good. When one id is unknown, nothing is deleted."""
     if not yes:
-        click.confirm(f"Delete {len(unit_ids)} unit(s) for good?", abort=True)
+        known = run(settings, lambda mia: looked_up(mia, unit_ids))
+        click.echo("\n".join(line(unit) for unit in known), err=True)
+        click.confirm(f"Delete {len(known)} unit(s) for good?", abort=True, err=True)
     click.echo(f"forgot {run(settings, lambda mia: mia.forget(unit_ids))}")
+
+
+async def looked_up(mia: Mia, unit_ids: Sequence[str]) -> list[MemoryUnit]:
+    """The units of these ids, each once.
+
+    Raises:
+        UnknownIdError: there is no such unit.
+    """
+    return [await mia.unit(one) for one in dict.fromkeys(unit_ids)]
 
 
 @memory.command()

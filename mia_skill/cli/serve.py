@@ -82,15 +82,29 @@ def serve_search(config: MiaConfig) -> None:
 
 
 @click.command()
-@click.option("--questions", default=40, show_default=True, type=click.IntRange(2, 2000), help="Length of the stream.")
-@click.option("--size", default=160, show_default=True, type=click.IntRange(60, 5000), help="Entities in the world.")
+@click.option("--questions", default=75, show_default=True, type=click.IntRange(2, 2000), help="Length of the stream.")
+@click.option("--size", default=1500, show_default=True, type=click.IntRange(60, 5000), help="Entities in the world.")
+@click.option(
+    "--recur", default=25, show_default=True, type=click.IntRange(2, 200), help="How often a shape of question comes."
+)
 @click.option("--seed", default=7, show_default=True, help="Another seed is another world.")
 @click.option("--quiet", is_flag=True, help="Only the table at the end.")
 @click.option("--verbose", is_flag=True, help="Every question step by step, not only the first ones.")
 @json_flag
 @click.pass_obj
-def demo(settings: Settings, questions: int, size: int, seed: int, quiet: bool, verbose: bool, json_: bool) -> None:
+def demo(
+    settings: Settings,
+    questions: int,
+    size: int,
+    recur: int,
+    seed: int,
+    quiet: bool,
+    verbose: bool,
+    json_: bool,
+) -> None:
     """A small host agent works through a stream of questions: without memory, with it, and with a user's feedback.
+
+    A few shapes of question come again and again with other names, as tasks do: what memory is for.
 
     The server runs as a separate process; the agent is a real MCP client and knows only what the tools return. With
     a model endpoint configured, its planner and judge are used; without one the agent completes briefs itself.
@@ -104,11 +118,13 @@ def demo(settings: Settings, questions: int, size: int, seed: int, quiet: bool, 
     planner = config.models.of("planner")
     console = Console()
     show = Show(console, quiet=quiet or json_, full=verbose)
+    click.echo(f"a world of {size:,} things (seed {seed}), {questions} questions, three passes", err=True)
     result = run_demo(
         settings.environment(),
         questions=questions,
         size=size,
         seed=seed,
+        recur=recur,
         watch=show.watch,
         brain=planner.model if planner else "none",
     )

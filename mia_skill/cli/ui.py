@@ -1,6 +1,7 @@
 """`mia ui`: the page."""
 
 import webbrowser
+from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
@@ -36,20 +37,20 @@ def ui(settings: Settings, port: int, no_browser: bool, read_only: bool, traces:
     End it with Ctrl-C.
     """
     from mia_skill.app import open_bank
+    from mia_skill.ui.doorway import doorway
     from mia_skill.ui.serve import serve_page
 
     here = ("server.host=127.0.0.1", f"server.port={port}")
     config = Settings(settings.file, settings.home, (*settings.pairs, *here)).load()
+    with ExitStack() as stack:
 
-    def ready(address: str) -> None:
-        click.echo(address)
-        click.echo("end with Ctrl-C", err=True)
-        if not no_browser:
-            webbrowser.open(address)
+        def ready(address: str) -> None:
+            click.echo(address)
+            click.echo("end with Ctrl-C", err=True)
+            if not no_browser:
+                webbrowser.open(stack.enter_context(doorway(config.home, address)))
 
-    # A bank whose vectors are another embedder's can still be looked at.
-    bank = open_bank(config, for_reembed=True)
-    try:
+        # A bank whose vectors are another embedder's can still be looked at.
+        bank = open_bank(config, for_reembed=True)
+        stack.callback(bank.close)
         anyio.run(lambda: serve_page(bank, config, traces=traces, read_only=read_only, ready=ready))
-    finally:
-        bank.close()

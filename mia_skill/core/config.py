@@ -46,8 +46,8 @@ ENV_PREFIX = "MIA_"
 NO_LIST = """give a list as JSON, such as '["one", "two"]'"""
 ENV_CONTROL = frozenset(
     {
-        "MIA_CONFIG", "MIA_CACHE", "MIA_SHARED_DATA", "MIA_VLLM_PYTHON", "MIA_VLLM_URL", "MIA_NODE",
-        "MIA_POSTGRES_URL", "MIA_POSTGRES_PROGRAM",
+        "MIA_CONFIG", "MIA_CACHE", "MIA_SHARED_DATA", "MIA_VLLM_PYTHON", "MIA_VLLM_URL", "MIA_TRAIN_PYTHON",
+        "MIA_NODE", "MIA_POSTGRES_URL", "MIA_POSTGRES_PROGRAM",
     }
 )  # fmt: skip
 """Variables of ours that are no settings."""
@@ -183,9 +183,8 @@ class MemoryConfig(Section):
     measures nothing."""
     withhold_seed: int = 0
     exact_up_to: int | None = Field(default=None, ge=0)
-    """Units of one bucket (namespace, kind, outcome) up to which all are compared at full precision. Beyond, rounded
-    vectors (in a file: half the memory, the same answers) or an HNSW index (PostgreSQL) name the candidates. None:
-    50,000 in a file, 20,000 on PostgreSQL."""
+    """Units of one bucket (namespace, kind, outcome) up to which all are compared at full precision; beyond, rounded
+    vectors (in a file) or HNSW (PostgreSQL) name the candidates. None: 50,000 in a file, 20,000 on PostgreSQL."""
     capacity: int | None = Field(default=None, ge=10)
     """Units a namespace may hold; what is worth least goes first, what is proven last. None: as many as come."""
     weights: ScoreWeights = ScoreWeights()
@@ -212,8 +211,16 @@ class TrustConfig(Section):
     """Weighted review score up to which it is called incorrect; between the two: abstain."""
     precision: float | None = Field(default=None, gt=0)
     """Wanted precision of "correct" without a model; unmeasured ones mean never. Unset: the default band."""
+    calibration: Path | None = None
+    """A file that `python -m benchmarks.trust_fit --to FILE` wrote: the curve of one's own reviewing model."""
     receipt_hours: float = Field(default=24.0, gt=0)
     """How long a judgment's receipt can bring its label into the bank."""
+    canaries: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of judgments after which a case of known verdict is judged too. What is judged waits until these prove it."""
+    canary_file: Path | None = None
+    """Your own cases (JSON lines of question, answer, labels, evidence); unset: ten that come along."""
+    canary_honest: float = Field(default=0.9, ge=0.6, lt=1)
+    """Share of canaries that an honest judge gets right at least; half right is found out as a liar."""
 
 
 class PriceConfig(Section):

@@ -8,7 +8,7 @@ from mcp import Client
 from mcp.types import TextContent
 
 from mia_skill.agents.explorer import Explorer, Note, Work, follow
-from mia_skill.agents.reader import same_shape
+from mia_skill.agents.reader import one_chain, same_shape
 from mia_skill.core.errors import MiaError
 from mia_skill.core.types import Passage
 
@@ -85,7 +85,7 @@ class Host:
         """The workflows of similar questions that went well, most fitting first."""
         got = await self.call("memory_retrieve", question=question, k=4)
         good = [unit for unit in got["memories"] if unit["outcome"] == "correct" and not unit.get("quarantined")]
-        fitting = [unit for unit in good if same_shape(question, unit["question"])]
+        fitting = [unit for unit in good if one_chain(question) and same_shape(question, unit["question"])]
         done.memories = [unit["id"] for unit in got["memories"]]
         failed = len(done.memories) - len(good)
         done.told.append(f"memory_retrieve: {len(good)} that worked ({len(fitting)} fit), {failed} that failed")

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.table import Table
 
+from mia_skill.core.verdict import Label
 from mia_skill.demo.host import Solved
 from mia_skill.demo.stage import DemoResult, Pass
 from retrieval.world import WorldQuestion
 
 __all__ = ["Show", "table"]
 
+LABELS = tuple(label.value for label in Label)
 IN_FULL = 3
 """Questions of each pass that are shown step by step; the others take one line."""
 
@@ -44,7 +46,10 @@ class Show:
 
 def table(result: DemoResult) -> Table:
     """The passes side by side."""
-    shown = Table(title=f"{result.passes[0].questions} questions over {result.pages} pages, seed {result.seed}")
+    shown = Table(
+        title=f"{result.passes[0].questions} questions over {result.pages} pages, seed {result.seed}",
+        caption="One world says little: docs/lab_notes.md has the average over twenty.",
+    )
     shown.add_column("")
     for one in result.passes:
         shown.add_column(one.name, justify="right")
@@ -58,15 +63,10 @@ def figures(one: Pass) -> tuple[tuple[str, str], ...]:
     return (
         ("answers right", f"{one.right} of {one.questions}"),
         ("  in the second half", f"{one.right_late} of {one.questions - one.questions // 2}"),
-        ("searches", f"{one.searches} ({one.searches / one.questions:.1f} a question)"),
-        ("by a remembered workflow", str(one.plans_from_memory)),
+        ("searches a question", f"{one.searches / one.questions:.1f}"),
+        ("by a remembered way", str(one.plans_from_memory)),
         ("plans changed", str(one.replans)),
-        ("judged", judged(one)),
+        *((f"judged {label.replace('_', ' ')}", str(one.judged.get(label, 0))) for label in LABELS),
         ("runs stored", str(one.stored)),
         ("seconds", f"{one.seconds:.1f}"),
     )
-
-
-def judged(one: Pass) -> str:
-    """The verdicts, counted."""
-    return ", ".join(f"{count} {label}" for label, count in one.judged.items())

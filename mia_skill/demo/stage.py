@@ -6,12 +6,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import anyio
 from mcp import Client, StdioServerParameters
 
+from mia_skill.core.errors import InputError
+from mia_skill.core.together import together
 from mia_skill.core.types import Value
 from mia_skill.demo.host import Host, Solved
 from retrieval.world import WorldQuestion, build_world, grade
@@ -21,8 +24,8 @@ __all__ = ["DemoResult", "Pass", "run_demo"]
 PASSES = ("without memory", "with memory", "with memory and feedback")
 """In the second pass runs are kept as the server judges them; in the third a user says afterwards what was right."""
 
-RECUR = 8
-"""How often a shape of question comes back in the stream."""
+RECUR = 25
+"""How often a shape of question comes back in the stream, as in the evaluation on the world (docs/lab_notes.md)."""
 
 Watch = Callable[[str, int, WorldQuestion, Solved, bool], None]
 """Told after each question: the pass, its number, the question, what was done, whether the answer is right."""
@@ -55,27 +58,87 @@ class DemoResult(Value):
 
 
 def run_demo(
-    environment: Mapping[str, str], *, questions: int, size: int, seed: int, watch: Watch, brain: str = "none"
+    environment: Mapping[str, str],
+    *,
+    questions: int,
+    size: int,
+    seed: int,
+    watch: Watch,
+    recur: int = RECUR,
+    brain: str = "none",
 ) -> DemoResult:
     """All passes; every figure in the result is computed from what the tools returned and the world's gold answers.
 
     `environment` is added to the server's own (model endpoints, say).
     """
     world = build_world(seed=seed, size=size)
-    stream = pick(world.questions, questions, seed)
+    stream = pick(world.questions, questions, seed, recur)
     with tempfile.TemporaryDirectory(prefix="mia-demo-") as folder:
         world.write(Path(folder) / "world")
-        passes = [anyio.run(play, name, stream, Path(folder), dict(environment), watch) for name in PASSES]
-    return DemoResult(seed=seed, pages=len(world.pages), brain=brain, passes=tuple(passes))
+        passes = anyio.run(play_all, stream, Path(folder), dict(environment), Turns(PASSES, watch))
+    return DemoResult(seed=seed, pages=len(world.pages), brain=brain, passes=passes)
 
 
-def pick(questions: Sequence[WorldQuestion], count: int, seed: int) -> list[WorldQuestion]:
-    """A stream in which shapes recur, as tasks do in an agent's life: some shapes, drawn by `seed`, round robin."""
+@dataclass
+class Turns:
+    """Passes that run side by side, told one after the other: who is not yet at the front waits with what it has."""
+
+    names: Sequence[str]
+    watch: Watch
+    _kept: dict[str, list[tuple[int, WorldQuestion, Solved, bool]]] = field(default_factory=dict)
+    _over: set[str] = field(default_factory=set)
+    _front: int = 0
+
+    def saw(self, name: str, number: int, question: WorldQuestion, done: Solved, right: bool) -> None:
+        """One question of one pass was played."""
+        self._kept.setdefault(name, []).append((number, question, done, right))
+        self._tell()
+
+    def over(self, name: str) -> None:
+        """A pass is through."""
+        self._over.add(name)
+        self._tell()
+
+    def _tell(self) -> None:
+        while self._front < len(self.names):
+            name = self.names[self._front]
+            for one in self._kept.pop(name, []):
+                self.watch(name, *one)
+            if name not in self._over:
+                return
+            self._front += 1
+
+
+async def play_all(
+    stream: Sequence[WorldQuestion], folder: Path, extra: dict[str, str], turns: Turns
+) -> tuple[Pass, ...]:
+    """Every pass, side by side: each has a server process and a bank of its own, so none changes another.
+
+    Raises:
+        MiaError: a tool failed, or a server.
+    """
+    played: dict[str, Pass] = {}
+
+    async def one(name: str) -> None:
+        played[name] = await play(name, stream, folder, extra, turns.saw)
+        turns.over(name)
+
+    await together(partial(one, name) for name in turns.names)
+    return tuple(played[name] for name in turns.names)
+
+
+def pick(questions: Sequence[WorldQuestion], count: int, seed: int, recur: int) -> list[WorldQuestion]:
+    """A stream in which shapes recur, as tasks do in an agent's life: some shapes, drawn by `seed`, round robin, so few
+    that each comes back `recur` times."""
     shapes: dict[str, list[WorldQuestion]] = {}
     for question in questions:
         shapes.setdefault(question.shape, []).append(question)
-    recurring = sorted(shape for shape, group in shapes.items() if len(group) >= RECUR)
-    drawn = random.Random(seed).sample(recurring, min(len(recurring), max(2, count // RECUR)))
+    recurring = sorted(shape for shape, group in shapes.items() if len(group) >= recur)
+    if not recurring:
+        raise InputError(
+            f"in so small a world no shape of question comes {recur} times: take a larger --size, or a smaller --recur"
+        )
+    drawn = random.Random(seed).sample(recurring, min(len(recurring), max(2, count // recur)))
     chosen = [shapes[shape] for shape in drawn]
     rounds = [group[turn] for turn in range(max(map(len, chosen))) for group in chosen if turn < len(group)]
     return rounds[:count]

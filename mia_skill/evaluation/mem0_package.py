@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import md5
@@ -27,6 +28,21 @@ __all__ = ["Mem0Package"]
 FACTS_K = 10
 USER = "agent"
 """The package keeps memories by user; here there is one."""
+
+
+@contextmanager
+def environment(**told: str) -> Iterator[None]:
+    """Variables of this process for a while: whatever else it starts or imports later is not told them."""
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @dataclass
@@ -80,12 +96,16 @@ class Mem0Package(Shelved):
     def __post_init__(self) -> None:
         """Raises: MissingExtraError: the package is not installed."""
         self.folder = tempfile.TemporaryDirectory(prefix="mia-mem0-")
-        os.environ |= {"MEM0_TELEMETRY": "False", "MEM0_DIR": self.folder.name}  # read when it is imported
-        mem0, qdrant = require("mem0", extra="mem0"), require("qdrant_client", extra="mem0")
+        with environment(MEM0_TELEMETRY="False", MEM0_DIR=self.folder.name):  # read when it is imported
+            mem0, qdrant = require("mem0", extra="mem0"), require("qdrant_client", extra="mem0")
+            self.made = self._built(mem0, qdrant)
+
+    def _built(self, mem0: Any, qdrant: Any) -> Any:
+        """The package's memory with our embedder in it."""
         embedded = Embedded(self.shelf.embedder)
         unused = {"provider": "openai", "config": {"api_key": "unused"}}  # its constructor wants one; it is replaced
         store = {"client": qdrant.QdrantClient(":memory:"), "embedding_model_dims": len(embedded.embed("x"))}
-        self.made = mem0.Memory.from_config(
+        made = mem0.Memory.from_config(
             {
                 "vector_store": {"provider": "qdrant", "config": store},
                 "llm": unused,
@@ -93,7 +113,8 @@ class Mem0Package(Shelved):
                 "history_db_path": ":memory:",
             }
         )
-        self.made.embedding_model = embedded
+        made.embedding_model = embedded
+        return made
 
     async def advise(self, question: Question) -> Advice:
         """What the package finds, shown to the Executor."""

@@ -14,7 +14,7 @@ from mia_skill.agents.mia import Mia
 from mia_skill.agents.outfit import captioned, executor_for
 from mia_skill.agents.planner import Planner
 from mia_skill.agents.quote import quote_run
-from mia_skill.agents.reader import comparison, same_shape
+from mia_skill.agents.reader import one_chain, same_shape
 from mia_skill.agents.workflow import compress, workflow_text
 from mia_skill.core.budget import Meter
 from mia_skill.core.chat import Message, asked_schema, parse_form
@@ -160,8 +160,7 @@ class RuleMind:
         most = min(self.searches, limits.searches)
         text = task.question.text
         work = Work(question=text, search=self._search, limit=most)
-        straight = comparison(text) is None and work.kind != "yesno"  # a procedure is one chain: it compares nothing
-        fitting = [list(one.steps) for one in advice.procedures if straight and same_shape(text, one.question)]
+        fitting = [list(one.steps) for one in advice.procedures if one_chain(text) and same_shape(text, one.question)]
         followed = bool(fitting) and await follow(work, fitting)
         if not followed:
             await Explorer(work).run()

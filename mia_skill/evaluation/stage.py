@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -112,39 +112,62 @@ async def staged(config: MiaConfig, order: Order, watch: Watch) -> AsyncIterator
 
 
 def assembled(config: MiaConfig, order: Order, mia: Mia, tasks: TaskSet, watch: Watch) -> Staged:
-    """Agent, graders and the description of the run."""
+    """Agent, graders and the description of the run.
+
+    Raises:
+        ConfigError: a model that was asked for is not set.
+    """
     with_models = order.agent == "models" or (order.agent == "auto" and "executor" in mia.models)
     if with_models and "executor" not in mia.models:
         raise ConfigError("--agent models needs an endpoint: set models.default.base_url and models.default.model")
-    judge = mia.models.get("judge") if with_models and order.judge is not False else None
-    if order.judge and judge is None:
-        raise ConfigError("--judge needs a model: set models.judge or models.default")
-    explicit = order.judge or (order.judge is None and config.models.judge is not None)
-    graders = Graders(
-        Grader(judge) if judge and explicit else None, Panel(judge, config.trust) if judge and explicit else None
-    )
+    judge = judge_of(config, order, mia, with_models)
+    graders = Graders(Grader(judge) if judge else None, Panel(judge, config.trust) if judge else None)
     mind: Mind = ModelMind(mia) if with_models else RuleMind(mia.sources.pick("auto"), k=config.search.k)
     prices = PriceConfig(prompt=order.price[0], completion=order.price[1], search=order.price[2])
     priced = config.budget.money is not None and any(order.price)
     limits = config.budget.model_copy(update={"prices": prices}) if priced else config.budget
-    protocol = Protocol(concurrency=order.concurrency, frozen_after=order.frozen_after)
-    embedder = build_embedder(config.memory, config.home / "cache")
     evaluation = Evaluation(
         folder=order.out,
         tasks=tasks,
         mind=mind,
         grade=graders,
-        embedder=embedder,
+        embedder=build_embedder(config.memory, config.home / "cache"),
         memory=config.memory,
         limits=limits,
-        protocol=protocol,
+        protocol=Protocol(concurrency=order.concurrency, frozen_after=order.frozen_after),
         limit=order.limit,
         shuffled=not order.in_order,
         compressor=mia.models.get("manager") if with_models else None,
         watch=watch,
         retold=Spoiler(order.harm) if order.harm else None,
     )
-    setup = Setup(
+    models = {role: model.name for role, model in mia.models.items()} if with_models else {}
+    return Staged(evaluation, described(config, order, evaluation, prices, models, judge), graders)
+
+
+def judge_of(config: MiaConfig, order: Order, mia: Mia, with_models: bool) -> ChatModel | None:
+    """The model that grades, where one is asked for or set by name.
+
+    Raises:
+        ConfigError: one is asked for, and there is none.
+    """
+    judge = mia.models.get("judge") if with_models and order.judge is not False else None
+    if order.judge and judge is None:
+        raise ConfigError("--judge needs a model: set models.judge or models.default")
+    return judge if order.judge or (order.judge is None and config.models.judge is not None) else None
+
+
+def described(
+    config: MiaConfig,
+    order: Order,
+    evaluation: Evaluation,
+    prices: PriceConfig,
+    models: Mapping[Role, str],
+    judge: ChatModel | None,
+) -> Setup:
+    """What stands at the head of the report."""
+    tasks = evaluation.tasks
+    return Setup(
         dataset=tasks.name,
         tasks=len(evaluation.stream(order.seeds[0])),
         tasks_digest=tasks.digest,
@@ -152,18 +175,17 @@ def assembled(config: MiaConfig, order: Order, mia: Mia, tasks: TaskSet, watch: 
         methods=chosen_methods(order.methods),
         seeds=order.seeds,
         shuffled=not order.in_order,
-        protocol=protocol,
-        agent=mind.name,
-        models={role: model.name for role, model in mia.models.items()} if with_models else {},
-        endpoints=(len(order.endpoints) + 1) if with_models else 0,
-        grader=f"reference grader ({judge.name})" if judge and explicit else "exact match",
+        protocol=evaluation.protocol,
+        agent=evaluation.mind.name,
+        models={**models},
+        endpoints=(len(order.endpoints) + 1) if models else 0,
+        grader=f"reference grader ({judge.name})" if judge else "exact match",
         corpus=digest_of(config.search.corpus),
-        embedder=embedder.identity,
-        limits=limits,
+        embedder=evaluation.embedder.identity,
+        limits=evaluation.limits,
         prices=prices,
         note={"harm": order.harm, "search k": config.search.k},
     )
-    return Staged(evaluation=evaluation, setup=setup, graders=graders)
 
 
 def tasks_of(order: Order, world: World | None) -> TaskSet:

@@ -138,51 +138,67 @@ def summarise(folder: Path) -> Summary:
 
 def line_of(method: str, rows: Sequence[Row], lessons: Sequence[Lesson], prices: PriceConfig) -> Line:
     """The figures of a method."""
+    return Line.model_validate({"method": method, **merit(rows), **expense(rows, lessons, prices)})
+
+
+def merit(rows: Sequence[Row]) -> dict[str, object]:
+    """What came out right, and how often the evidence said the same."""
     samples = [row for row in rows if row.status == "sample"]
     graded = [row for row in rows if row.right is not None]
     right = sum(row.right is True for row in graded)
-    half = (max(row.position for row in rows) + 1) / 2
-    early = [row for row in graded if row.position < half]
-    late = [row for row in graded if row.position >= half]
+    half = middle(rows)
     low, high = wilson(right, len(graded))
+    decided = [row for row in graded if row.evidence in ("correct", "incorrect")]
+    agree = [row for row in decided if (row.evidence == "correct") == row.right]
+    return {
+        "asked": len(rows),
+        "no_sample": len(rows) - len(samples),
+        "ungraded": len(samples) - len(graded),
+        "not_attempted": sum(row.grade == "not_attempted" for row in graded),
+        "right": right,
+        "graded": len(graded),
+        "accuracy": share(row.right is True for row in graded),
+        "low": low,
+        "high": high,
+        "exact": share(row.exact for row in samples),
+        "f1": share(row.f1 for row in samples),
+        "early": share(row.right is True for row in graded if row.position < half),
+        "late": share(row.right is True for row in graded if row.position >= half),
+        "agreement": len(agree) / len(decided) if decided else None,
+        "decided": len(decided),
+        "followed": sum(row.attempt is not None and row.attempt.followed for row in samples) / (len(samples) or 1),
+        "curve": curve(graded, lambda row: float(row.right is True)),
+    }
+
+
+def expense(rows: Sequence[Row], lessons: Sequence[Lesson], prices: PriceConfig) -> dict[str, object]:
+    """What it cost, per sample."""
+    samples = [row for row in rows if row.status == "sample"]
+    right = sum(row.right is True for row in rows)
+    half = middle(rows)
     answering = total(row.usage for row in samples)
     learning = total(lesson.usage for lesson in lessons)
     money = prices.cost(answering) + prices.cost(learning)
-    decided = [row for row in graded if row.evidence in ("correct", "incorrect")]
-    agree = [row for row in decided if (row.evidence == "correct") == row.right]
     many = len(samples) or 1
-    return Line(
-        method=method,
-        asked=len(rows),
-        no_sample=len(rows) - len(samples),
-        ungraded=len(samples) - len(graded),
-        not_attempted=sum(row.grade == "not_attempted" for row in graded),
-        right=right,
-        graded=len(graded),
-        accuracy=share(row.right is True for row in graded),
-        low=low,
-        high=high,
-        exact=share(row.exact for row in samples),
-        f1=share(row.f1 for row in samples),
-        early=share(row.right is True for row in early),
-        late=share(row.right is True for row in late),
-        searches=answering.searches / many,
-        late_searches=share(row.usage.searches for row in samples if row.position >= half) or 0.0,
-        calls=answering.calls / many,
-        tokens=(answering.prompt_tokens + answering.completion_tokens) / many,
-        seconds=answering.seconds / many,
-        model_seconds=sum(row.attempt.model_seconds for row in samples if row.attempt) / many,
-        tool_seconds=sum(row.attempt.tool_seconds for row in samples if row.attempt) / many,
-        learning_tokens=(learning.prompt_tokens + learning.completion_tokens) / many,
-        money=money / many,
-        money_per_right=money / right if right else None,
-        agreement=len(agree) / len(decided) if decided else None,
-        decided=len(decided),
-        followed=sum(row.attempt is not None and row.attempt.followed for row in samples) / many,
-        learn_errors=sum(bool(lesson.error) for lesson in lessons),
-        curve=curve(graded, lambda row: float(row.right is True)),
-        search_curve=curve(samples, lambda row: float(row.usage.searches)),
-    )
+    return {
+        "searches": answering.searches / many,
+        "late_searches": share(row.usage.searches for row in samples if row.position >= half) or 0.0,
+        "calls": answering.calls / many,
+        "tokens": (answering.prompt_tokens + answering.completion_tokens) / many,
+        "seconds": answering.seconds / many,
+        "model_seconds": sum(row.attempt.model_seconds for row in samples if row.attempt) / many,
+        "tool_seconds": sum(row.attempt.tool_seconds for row in samples if row.attempt) / many,
+        "learning_tokens": (learning.prompt_tokens + learning.completion_tokens) / many,
+        "money": money / many,
+        "money_per_right": money / right if right else None,
+        "learn_errors": sum(bool(lesson.error) for lesson in lessons),
+        "search_curve": curve(samples, lambda row: float(row.usage.searches)),
+    }
+
+
+def middle(rows: Sequence[Row]) -> float:
+    """The place in the stream where its second half begins."""
+    return (max(row.position for row in rows) + 1) / 2
 
 
 def share(values: Iterable[float]) -> float | None:

@@ -7,7 +7,7 @@ from pydantic import Field
 from mia_skill.core.types import Outcome, Status, Text, Value
 
 __all__ = ["EpisodeForm", "EpisodesForm", "ForgetForm", "LogForm", "MapForm", "Nothing", "OverviewForm", "PromoteForm"]
-__all__ += ["RecallForm", "RunForm", "UnitForm", "UnitsForm"]
+__all__ += ["RecallForm", "RunForm", "UnitForm", "UnitsForm", "VerifyForm"]
 
 Id = Annotated[str, Field(min_length=1, max_length=200)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -56,6 +56,12 @@ class LogForm(Value):
     subject: Id | None = None
     limit: int = Field(default=50, ge=1, le=200)
     cursor: Cursor | None = None
+
+
+class VerifyForm(Value):
+    """A stretch of the log's check."""
+
+    cursor: Annotated[str, Field(max_length=120)] | None = None
 
 
 class MapForm(Value):

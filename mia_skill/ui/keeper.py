@@ -21,6 +21,7 @@ from mia_skill.ui.forms import (
     RecallForm,
     UnitForm,
     UnitsForm,
+    VerifyForm,
 )
 from mia_skill.ui.questions import posts
 from mia_skill.ui.scatter import flat
@@ -40,6 +41,8 @@ LINEAGE = 60
 USES = 50
 AUDITED = 50_000
 """Units up to which the page audits: every unit is read, and compared with those beside it."""
+STRETCH = 20_000
+"""Entries of the log, or units, that one question checks."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Keeper:
                 ("log", self.log, LogForm, "a page of the log"),
                 ("map", self.map, MapForm, "units in a plane"),
                 ("audit", self.audit, Nothing, "what a person should look at"),
-                ("verify", self.verify, Nothing, "the log's chain, and every unit against it"),
+                ("verify", self.verify, VerifyForm, "the log's chain, and every unit against it, a stretch at a time"),
                 ("health", self.health, Nothing, "the state of the bank"),
                 ("promote", self.promote, PromoteForm, "let a unit direct"),
                 ("forget", self.forget, ForgetForm, "delete units for good"),
@@ -160,9 +163,11 @@ class Keeper:
         ]
         return {"units": report.units, "findings": findings, "more": max(0, len(report.findings) - 500)}
 
-    def verify(self, _: Nothing) -> object:
-        report = self.bank.verify_log()
-        return {**report.model_dump(), "changed_units": report.changed_units[:100], "sound": report.sound}
+    def verify(self, form: VerifyForm) -> object:
+        found = self.bank.verify_stretch(limit=STRETCH, cursor=form.cursor)
+        report = found.report
+        told = {"changed_units": report.changed_units[:100], "changed": len(report.changed_units)}
+        return {**report.model_dump(), **told, "sound": report.sound, "next": found.next_cursor}
 
     def health(self, _: Nothing) -> object:
         return bounded(self.bank.health().model_dump(mode="json"))

@@ -13,6 +13,7 @@ from browser.conftest import serving
 from mia_skill.app import open_bank
 from mia_skill.core.config import MiaConfig
 from mia_skill.core.types import Status
+from mia_skill.ui.doorway import doorway
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -46,6 +47,15 @@ def test_the_token_leaves_the_address_at_once_and_the_page_lives_on_without_it(p
     other = page.context.new_page()
     other.goto(page.url)
     other.get_by_role("heading", name="Overview").wait_for()
+
+
+def test_the_file_that_a_browser_is_sent_to_leads_to_the_page(browser, address, home):
+    page = browser.new_page()
+    with doorway(home, address) as file:
+        page.goto(file)
+        page.get_by_role("heading", name="Overview").wait_for()
+    assert page.url == address.partition("#")[0] + "#/"
+    page.close()
 
 
 @pytest.mark.parametrize("given", ["", "#token=wrong", "#token=" + "x" * 32])

@@ -13,7 +13,7 @@ export async function audit({ asked, ask }) {
   return [
     h("h1", {}, "Audit"),
     onDemand("Junk", "Duplicates, echoes, what is never used or has no provenance. Every memory is read.", "Look for junk", () => ask("audit"), findings),
-    onDemand("Trail", "Follows the hash chain of the log, and compares every memory with what the log says was stored.", "Check the log", () => ask("verify"), verified),
+    onDemand("Trail", "Follows the hash chain of the log, and compares every memory with what the log says was stored.", "Check the log", (told) => checked(ask, told), verified),
     onDemand("State", "Checks the database and its index, and counts.", "Check the bank", () => ask("health"), state),
     section(asked.subject ? "Log of one memory" : "Log",
       asked.subject && h("p", {}, h("a", { href: to(["unit", asked.subject]) }, short(asked.subject)), " · ", h("a", { href: to(["audit"]) }, "everything")),
@@ -31,7 +31,7 @@ function onDemand(title, about, verb, work, shown) {
     button.disabled = true;
     put(result, h("p", { cls: "quiet" }, "Looking …"));
     try {
-      put(result, shown(await work()));
+      put(result, shown(await work((so) => put(result, h("p", { cls: "quiet" }, so)))));
     } catch (error) {
       if (error.name !== "AbortError") put(result, problem(error));
     } finally {
@@ -54,11 +54,24 @@ function findings(report) {
   }), report.more > 0 && h("p", { cls: "quiet" }, `and ${report.more} more findings`)];
 }
 
+// A stretch at a time: the first broken entry ends it, changed memories are gathered.
+async function checked(ask, told) {
+  let changed = [], count = 0, found = { next: undefined };
+  do {
+    found = await ask("verify", found.next ? { cursor: found.next } : {});
+    changed = changed.concat(found.changed_units).slice(0, 100);
+    count += found.changed;
+    told(`${many(found.entries, "entry", "entries")} followed …`);
+  } while (found.next);
+  return { ...found, changed_units: changed, changed: count, sound: found.sound && !count };
+}
+
 function verified(report) {
   return [
     h("p", {}, badge(report.sound ? "sound" : "broken", report.sound ? "correct" : "incorrect"), ` ${many(report.entries, "entry", "entries")}`),
     report.problem && h("p", { cls: "data" }, report.problem),
-    report.changed_units.length > 0 && h("p", {}, "Changed outside the bank: ", report.changed_units.map((id) => h("a", { cls: "id", href: to(["unit", id]) }, short(id)))),
+    report.changed_units.length > 0 && h("p", {}, "Changed outside the bank: ", report.changed_units.map((id) => h("a", { cls: "id", href: to(["unit", id]) }, short(id))),
+      report.changed > report.changed_units.length && ` and ${report.changed - report.changed_units.length} more`),
     h("p", { cls: "quiet" }, "Head (keep it elsewhere, and a log cut short is noticed): ", data(report.head, "code")),
   ];
 }
