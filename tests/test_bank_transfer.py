@@ -5,7 +5,7 @@ from datetime import timedelta
 import orjson
 import pytest
 from bank_kinds import SCORINGS
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mia_skill.core.config import BlendWeights
@@ -231,6 +231,7 @@ def test_a_giant_unit_is_refused_by_number_and_the_others_are_kept(new_bank, gia
 
 
 @settings(max_examples=40, deadline=None)
+@example(["\x00"] * 6)
 @given(st.lists(st.text(st.characters(), min_size=1, max_size=40), min_size=6, max_size=6))
 def test_hostile_text_in_any_field_comes_back_as_it_was_or_is_refused(banks, tmp_path_factory, texts):
     names = ("question", "workflow", "caption", "category", "plan", "namespace")

@@ -139,7 +139,7 @@ class Question(Value):
     caption: Text | None = None
     """What the image shows, at most 50 words (paper 3.1); None without an image."""
     modality: Modality = Modality.TEXT
-    category: str = "others"
+    category: Text = "others"
     id: str | None = None
 
 
@@ -226,7 +226,7 @@ class Feedback(Value):
 class MemoryUnit(Value):
     """One remembered run: the question's shape, the workflow that was tried, and how it ended."""
 
-    id: str = Field(default_factory=lambda: new_id("mem"))
+    id: Text = Field(default_factory=lambda: new_id("mem"))
     question: Text = Field(min_length=1)
     workflow: Text = Field(min_length=1)
     """Numbered steps, `purpose (input -> output)`; no facts that could leak the answer."""
@@ -242,7 +242,7 @@ class MemoryUnit(Value):
     """How many of those runs were right (paper: s)."""
     feedback: tuple[Feedback, ...] = ()
     provenance: Provenance = Provenance()
-    namespace: str = "default"
+    namespace: Text = "default"
     status: Status = Status.ACTIVE
     steps: int = Field(default=0, ge=0)
     """Length of the run it was made of: the shortest success is the one kept (paper 3.4)."""
@@ -260,12 +260,12 @@ class Credit(Value):
 class PlanPair(Value):
     """A good and a bad plan for one question: what the Router learns from (paper's Meta Plan Memory)."""
 
-    id: str = Field(default_factory=lambda: new_id("pair"))
+    id: Text = Field(default_factory=lambda: new_id("pair"))
     question: Text = Field(min_length=1)
     good_plan: Text = Field(min_length=1)
     bad_plan: Text = Field(min_length=1)
     caption: Text | None = None
     modality: Modality = Modality.TEXT
-    category: str = "others"
-    namespace: str = "default"
+    category: Text = "others"
+    namespace: Text = "default"
     created_at: datetime = Field(default_factory=utc_now)
