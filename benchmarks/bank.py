@@ -1,6 +1,10 @@
 """The memory bank beside bare FAISS and its peers, in one run:
 
-    python benchmarks/bank.py [--units 1000,10000,100000] [--peers VENV] [--only NAME,...]
+    python benchmarks/bank.py [--units 1000,10000,100000] [--peers VENV] [--only NAME,...] [--keep FOLDER] [--limit S]
+
+`--keep` leaves the stores and what was measured in FOLDER: a run that was broken off goes on from what is filled, also
+in the middle of a load of ours, and a later one searches the same stores again. `--limit` bounds a peer's phase; one
+that has not loaded everything in half of it is measured with what is in, and the row says how much that is.
 
 `make peers` makes VENV (.venv-peers) from requirements/peers.txt; without --peers only ours and bare FAISS take part,
 and over 100,000 units always. Every store and phase runs in a process of its own, on one thread; vectors are given, so
@@ -23,21 +27,29 @@ bare + 1 ms.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import faiss
 import numpy as np
-import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.table import Table
 
+from mia_skill.core.script import missing, script
 from mia_skill.core.types import Credit, MemoryUnit, Outcome
+
+try:
+    import psutil  # type: ignore[import-untyped]
+except ImportError as cause:
+    raise missing(cause, __name__, "psutil") from None
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -52,6 +64,7 @@ from retrieval.vectors import Kind, Rows
 QUERIES, ADDS = 200, 200
 TENANTS, EACH = 100, 100
 MOST_FOR_PEERS, PHASE_LIMIT_S = 100_000, 600.0
+Figures = dict[str, float]
 STEPS = "\n".join(f"{step}. search for what the question names (name -> page)" for step in range(1, 6))
 ASKED: dict[str, dict[str, object]] = {
     "ours": {"min_relevance": 0.0},
@@ -93,11 +106,13 @@ def opened(folder: Path, embedder: Topical, name: str = "ours") -> SqliteBank:
     return SqliteBank.open(folder / "bank.sqlite3", embedder, scoring="paper" if name == "ours, paper" else "blend")
 
 
-def fill(folder: Path, size: int) -> dict[str, float]:
-    """Import in bulk, then one unit, its duplicate check and one credit per transaction."""
-    start = time.perf_counter()
+def fill(folder: Path, size: int) -> Figures:
+    """Import in bulk what is not there yet, then one unit, its duplicate check and one credit per transaction."""
     bank = opened(folder, Topical())
-    bank.import_(({"kind": "unit", **one.model_dump(mode="json")} for one in units(stored_texts(size))), restore=True)
+    there = bank.list(limit=1).total
+    start = time.perf_counter()
+    rest = islice(units(stored_texts(size)), there, None)
+    bank.import_(({"kind": "unit", **one.model_dump(mode="json")} for one in rest), restore=True)
     loaded = time.perf_counter() - start
     first = bank.list(limit=1).units[0].id
     times = []
@@ -105,10 +120,11 @@ def fill(folder: Path, size: int) -> dict[str, float]:
         change = Consolidation(units=(unit,), credits=(Credit(unit_id=first, won=True),))
         times.append(clocked(partial(bank.consolidate, change))[0])
     bank.close()
-    return {"load_s": loaded, "add_ms": float(np.median(times))}
+    # Of a load that went on after a break nobody knows how long it took.
+    return {"add_ms": float(np.median(times))} | ({} if there else {"load_s": loaded})
 
 
-def ask(folder: Path, size: int, name: str) -> dict[str, float]:
+def ask(folder: Path, size: int, name: str) -> Figures:
     """Open what is there, and recall."""
     asked = asked_texts(QUERIES)
     embedder = Known(asked)
@@ -138,7 +154,7 @@ def ask(folder: Path, size: int, name: str) -> dict[str, float]:
     }
 
 
-def tenants(folder: Path) -> dict[str, float]:
+def tenants(folder: Path) -> Figures:
     """See the module."""
     bank = opened(folder, Topical())
     every = units(stored_texts(TENANTS * EACH), lambda number: f"tenant{number % TENANTS}")
@@ -162,7 +178,7 @@ def embedding() -> tuple[float, float]:
     return float(np.percentile(times, 50)), float(np.percentile(times, 95))
 
 
-def started(command: Sequence[str], limit_s: float | None = None) -> dict[str, float]:
+def started(command: Sequence[str], limit_s: float | None = None) -> Figures:
     """What a phase measured, in a process of its own.
 
     Raises:
@@ -180,42 +196,66 @@ def started(command: Sequence[str], limit_s: float | None = None) -> dict[str, f
     return {name: float(value) for name, value in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
-def ours(size: int) -> Iterator[tuple[str, dict[str, float]]]:
+@dataclass(frozen=True)
+class Place:
+    """Where one store of one size is, with what was measured while it was made."""
+
+    folder: Path
+
+    def once(self, phase: str, measure: Callable[[Path], Figures]) -> Figures:
+        """What `measure` finds, or found in an earlier run."""
+        told = self.folder.with_name(f"{self.folder.name}.{phase}.json")
+        if told.exists():
+            return dict(json.loads(told.read_text()))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        figures = measure(self.folder)
+        told.write_text(json.dumps(figures))
+        return figures
+
+    def begun(self, phase: str) -> bool:
+        """It was left in the middle."""
+        return self.folder.exists() and not self.folder.with_name(f"{self.folder.name}.{phase}.json").exists()
+
+
+def ours(kept: Path, size: int) -> Iterator[tuple[str, Figures]]:
     """All our rows of one size; the tenants are the same at every size."""
 
-    def phase(name: str, folder: str, asked: str = "ours") -> dict[str, float]:
-        told = ("--phase", name, "--folder", folder, "--units", str(size), "--asked", asked)
+    def phase(name: str, folder: Path, asked: str = "ours") -> Figures:
+        told = ("--phase", name, "--folder", str(folder), "--units", str(size), "--asked", asked)
         return started([sys.executable, __file__, *told])
 
-    with TemporaryDirectory() as apart:
-        shared = phase("tenants", apart)
-    with TemporaryDirectory() as folder:
-        shared |= phase("fill", folder)
-        for name in ASKED:
-            yield name, {**(shared if name == "ours" else {}), **phase("ask", folder, name)}
+    apart, place = Place(kept / "ours-tenants"), Place(kept / f"ours-{size}")
+    if apart.begun("tenants"):
+        shutil.rmtree(apart.folder)
+    shared = apart.once("tenants", partial(phase, "tenants")) | place.once("fill", partial(phase, "fill"))
+    for name in ASKED:
+        yield name, {**(shared if name == "ours" else {}), **phase("ask", place.folder, name)}
 
 
-def peer(python: str, name: str, size: int) -> dict[str, float]:
+def peer(python: str, kept: Path, name: str, size: int, limit_s: float) -> Figures:
     """All phases of one peer."""
     script = str(Path(__file__).with_name("peers.py"))
 
-    def phase(phase_: str, folder: str) -> dict[str, float]:
-        words = ("--peer", name, "--phase", phase_, "--size", str(size), "--folder", folder)
-        return started([python, script, *words], PHASE_LIMIT_S)
+    def phase(phase_: str, folder: Path, count: float = size) -> Figures:
+        words = ("--peer", name, "--phase", phase_, "--size", str(int(count)), "--folder", str(folder))
+        return started([python, script, *words, "--load-budget", str(limit_s / 2)], limit_s)
 
-    figures: dict[str, float] = {}
-    with TemporaryDirectory() as apart, TemporaryDirectory() as folder:
-        try:
-            if name not in ("faiss", "upstream"):
-                figures |= phase("tenants", apart)
-            figures |= phase("fill", folder)
-            figures |= phase("ask", folder)
-        except subprocess.SubprocessError as cause:
-            print(f"{name}, {size:,} units: {type(cause).__name__} after {PHASE_LIMIT_S:.0f} s at most; left at that")
+    figures: Figures = {}
+    apart, place = Place(kept / f"{name}-tenants"), Place(kept / f"{name}-{size}")
+    for one, left in ((apart, "tenants"), (place, "fill")):
+        if one.begun(left):
+            shutil.rmtree(one.folder)
+    try:
+        if name not in ("faiss", "upstream"):
+            figures |= apart.once("tenants", partial(phase, "tenants"))
+        figures |= place.once("fill", partial(phase, "fill"))
+        figures |= phase("ask", place.folder, figures["loaded"])
+    except subprocess.SubprocessError as cause:
+        print(f"{name}, {size:,} units: {type(cause).__name__} after {limit_s:.0f} s at most; left at that")
     return figures
 
 
-def report(size: int, figures: dict[str, dict[str, float]]) -> Table:
+def report(size: int, figures: dict[str, Figures]) -> Table:
     """One size."""
     table = Table(title=f"{size:,} units, 384 dimensions, one thread")
     columns = (
@@ -232,6 +272,8 @@ def report(size: int, figures: dict[str, dict[str, float]]) -> Table:
     for name in (*columns, "tenant's own of 10"):
         table.add_column(name, justify="left" if not name else "right")
     for name, of in figures.items():
+        if of.get("loaded", size) < size:
+            name = f"{name} ({of['loaded']:,.0f} units loaded)"
         shown = {key: f"{of[key]:{form}}" if key in of else "" for key, form in FORMS.items()}
         if "search_cpu" not in of:
             table.add_row(name, "", "", "", *shown.values())
@@ -252,6 +294,8 @@ def main() -> None:
     parser.add_argument("--units", default="1000,10000,100000", help="numbers of units, comma-separated")
     parser.add_argument("--peers", type=Path, help="environment with the peers (make peers)")
     parser.add_argument("--only", help="peers that take part, comma-separated")
+    parser.add_argument("--keep", type=Path, help="leave the stores here, and go on from those that are")
+    parser.add_argument("--limit", type=float, default=PHASE_LIMIT_S, help="seconds of a peer's phase")
     for name in ("--phase", "--folder", "--asked"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -261,17 +305,23 @@ def main() -> None:
         phases = {"fill": partial(fill, folder, size), "ask": partial(ask, folder, size, given.asked)}
         sys.stdout.write(json.dumps((phases | {"tenants": partial(tenants, folder)})[given.phase]()) + "\n")
         return
-    wanted = given.only.split(",") if given.only else list(PEERS)
-    python = str(given.peers / "bin" / "python") if given.peers else sys.executable
-    for size in map(int, given.units.split(",")):
-        figures = dict(ours(size))
-        able = wanted if given.peers and size <= MOST_FOR_PEERS else [name for name in wanted if name == "faiss"]
-        for name in able:
-            figures[name] = peer(python, name, size)
-        Console(width=180).print(report(size, figures))
+    with TemporaryDirectory() as passing:
+        compare(given, given.keep or Path(passing))
     p50, p95 = embedding()
     print(f"embedding one question (MiniLM, one thread, not in the figures above): p50 {p50:.1f} ms, p95 {p95:.1f} ms")
 
 
+def compare(given: argparse.Namespace, kept: Path) -> None:
+    """One table a size."""
+    wanted = given.only.split(",") if given.only else list(PEERS)
+    python = str(given.peers / "bin" / "python") if given.peers else sys.executable
+    for size in map(int, given.units.split(",")):
+        figures = dict(ours(kept, size))
+        able = wanted if given.peers and size <= MOST_FOR_PEERS else [name for name in wanted if name == "faiss"]
+        for name in able:
+            figures[name] = peer(python, kept, name, size, given.limit)
+        Console(width=180).print(report(size, figures))
+
+
 if __name__ == "__main__":
-    main()
+    script(main)

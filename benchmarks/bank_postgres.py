@@ -17,14 +17,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import psycopg
 
 from benchmarks.bank import Known, clocked, units
 from benchmarks.stub import Topical, asked_texts, stored_texts
+from mia_skill.core.script import missing, script
 from mia_skill.core.types import Credit
 from retrieval.bank import Consolidation, MemoryQuery
 from retrieval.postgres_bank import PostgresBank
 from retrieval.sqlite_bank import SqliteBank
+
+try:
+    import psycopg
+except ImportError as cause:
+    raise missing(cause, __name__, "'mia-skill[postgres]'") from None
 
 SCHEMA = "mia_benchmark"
 QUERIES = 60
@@ -96,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -240,14 +240,15 @@ PEERS: dict[str, Callable[[Path], Store]] = {
 }
 
 
-def fill(store: Store, size: int) -> dict[str, float]:
-    """Load in bulk, then add one by one."""
-    embedder, texts, took = Topical(), stored_texts(size), 0.0
-    while chunk := list(islice(texts, CHUNK)):
+def fill(store: Store, size: int, budget_s: float) -> dict[str, float]:
+    """Load in bulk, as much as there is time for, then add one by one."""
+    embedder, texts, took, loaded = Topical(), stored_texts(size), 0.0, 0
+    while took < budget_s and (chunk := list(islice(texts, CHUNK))):
         rows = embedder.embed(chunk)
         start = time.perf_counter()
         store.load(rows, chunk, ["everyone"] * len(chunk))
         took += time.perf_counter() - start
+        loaded += len(chunk)
     start = time.perf_counter()
     store.flush()
     took += time.perf_counter() - start
@@ -259,7 +260,7 @@ def fill(store: Store, size: int) -> dict[str, float]:
         times.append(time.perf_counter() - start)
         if sum(times) > ADD_BUDGET_S:
             break
-    return {"load_s": took, "add_ms": 1e3 * float(np.median(times))}
+    return {"loaded": loaded, "load_s": took, "add_ms": 1e3 * float(np.median(times))}
 
 
 def ask(open_: Callable[[Path], Store], folder: Path, size: int, queries: int) -> dict[str, float]:
@@ -342,11 +343,12 @@ def main() -> None:
     parser.add_argument("--phase", choices=("fill", "ask", "tenants"), required=True)
     parser.add_argument("--size", type=int, default=1000)
     parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--load-budget", type=float, default=float("inf"), help="seconds, then no further chunk")
     parser.add_argument("--folder", type=Path, required=True)
     given = parser.parse_args()
     open_ = PEERS[given.peer]
     if given.phase == "fill":
-        figures = fill(open_(given.folder), given.size)
+        figures = fill(open_(given.folder), given.size, given.load_budget)
     elif given.phase == "ask":
         figures = ask(open_, given.folder, given.size, given.queries)
     else:

@@ -26,9 +26,9 @@ from statistics import median
 from typing import NamedTuple
 
 import orjson
-import psutil
 from stub import Stub
 
+from mia_skill.core.script import missing, script
 from retrieval.build import build_corpus
 from retrieval.corpus import Corpus, How, Ranking
 from retrieval.manifest import BuildOptions
@@ -36,6 +36,11 @@ from retrieval.minilm import MiniLM
 from retrieval.service import RetrieveService
 from retrieval.vectors import Embedder
 from retrieval.world import build_world
+
+try:
+    import psutil
+except ImportError as cause:
+    raise missing(cause, __name__, "psutil") from None
 
 HERE = Path(__file__).resolve().parent
 WARM_UP = 64
@@ -213,4 +218,4 @@ def show(name: str, clients: int, loads: Sequence[Load], per_request: int) -> No
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

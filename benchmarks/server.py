@@ -21,7 +21,13 @@ from types import TracebackType
 from typing import Any
 
 import click
-import psutil
+
+from mia_skill.core.script import missing, script
+
+try:
+    import psutil
+except ImportError as cause:
+    raise missing(cause, __name__, "psutil") from None
 
 TRIVIAL = '''
 import logging, sys
@@ -194,4 +200,4 @@ def main(starts: int, calls: int, units: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

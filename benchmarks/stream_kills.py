@@ -129,12 +129,13 @@ async def trainer_killed(kills: int) -> str:
             answer = await one.sample(f"after{number}", "?")
             served += answer.version == one.version
             number += 1
-        whole = sum(whole_version(one, version) for version in range(1, one.latest + 1))
+        kept = one._store.versions
+        whole = sum(whole_version(one, version) for version in kept)
         aside = one.set_aside
         one.close()
     return (
         f"{number} updates tried, {one.updates} done, {torn} half served, {served} of {number} requests right after "
-        f"answered, {whole} of {one.latest} versions whole, {aside} groups set aside after three kills"
+        f"answered, {whole} of {len(kept)} kept versions whole, {aside} groups set aside after three kills"
     )
 
 

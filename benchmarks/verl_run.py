@@ -26,6 +26,8 @@ from typing import Any
 
 import orjson
 
+from mia_skill.core.require import require
+from mia_skill.core.script import script
 from retrieval.world import build_world
 from training.coldstart import expert_examples
 from training.launch import environment_for
@@ -74,10 +76,9 @@ def tasks_of(seeds: Sequence[int], size: int, most: int) -> list[Task]:
 
 def cold(options: argparse.Namespace) -> None:
     """Imitate the expert for some steps, so that there is something to reward."""
-    import torch
-
     from training.tiny import Learner, load
 
+    torch = require("torch", extra="rl")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, tokenizer = load(options.model, device)
     learner = Learner(model, tokenizer, lr=options.lr)
@@ -104,8 +105,7 @@ def cold(options: argparse.Namespace) -> None:
 
 def data(options: argparse.Namespace) -> None:
     """`train.parquet` and `dev.parquet` for our loops; `stock.parquet` asks the same, its whole prompt in the row."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    pa, pq = require("pyarrow", extra="corpus"), require("pyarrow.parquet", extra="corpus")
 
     from mia_skill.agents.executor import Executor
     from mia_skill.core.types import Plan
@@ -326,4 +326,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -1,6 +1,8 @@
 # Serves a trained folder: docker build -f docker/serve.Dockerfile -t mia-serve . && docker run --gpus all -p 127.0.0.1:8000:8000 -v MODEL:/model mia-serve
 FROM nvidia/cuda:13.0.1-runtime-ubuntu24.04
 
+# Archives of Debian and Ubuntu drop old versions, so a pin there would break the build; Python's own packages are pinned below.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-venv && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /opt/serve
 ENV PATH=/opt/serve/bin:$PATH PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1

@@ -55,6 +55,7 @@ async def store_run(
     known = mia.notary.read(receipt, run.case).outcome if receipt else outcome
     kept = await mia.store(run, receipt=receipt, listener=listener)
     lost = [f"unknown memory {one}: no credit given" for one in (*kept.unknown_credits, *foreign)]
+    lost += ["on probation: it can be recalled when the judge's canaries are good"] if kept.held else []
     return StoredView(
         ids=kept.unit_ids,
         merged=tuple(one for one, was in zip(kept.unit_ids, kept.merged, strict=True) if was),

@@ -1,5 +1,6 @@
 """Composition root: `build(config)` makes the objects. The only place that picks implementations."""
 
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import anyio
 import anyio.to_thread
 
+from mia_skill.agents.canaries import CanaryWatch
 from mia_skill.agents.manager import Manager
 from mia_skill.agents.mia import Mia, Sources
 from mia_skill.agents.results import Found, Judged, Planned, Replanned
@@ -16,9 +18,14 @@ from mia_skill.core.chat import ChatModel
 from mia_skill.core.config import EndpointConfig, MiaConfig, Role
 from mia_skill.core.events import Listener, silent
 from mia_skill.core.types import Passage
+from mia_skill.core.verdict import Case, Verdict
 from retrieval.bank import Bank
 from retrieval.embed import Embedder
 from retrieval.search import SearchEngine
+from retrieval.standing import Rules
+from trust.canary import CANARIES, read_canaries
+from trust.evidence import examine
+from trust.panel import Panel
 from trust.receipt import Notary
 
 if TYPE_CHECKING:
@@ -26,6 +33,9 @@ if TYPE_CHECKING:
     from retrieval.dense import Progress
 
 __all__ = ["Found", "Judged", "Mia", "Planned", "Replanned", "Sources", "build", "open_bank", "open_corpus"]
+
+PATIENCE_S = 3600.0
+"""With few judgments a day, the next one after an hour brings a canary, so that nothing waits for days."""
 
 
 @asynccontextmanager
@@ -61,6 +71,8 @@ def open_bank(config: MiaConfig, embedder: Embedder | None = None, *, for_reembe
         from retrieval.postgres_bank import PostgresBank
 
         opener = partial(PostgresBank.open, config.memory.url.get_secret_value())
+    if config.memory.exact_up_to is not None:
+        opener = partial(opener, exact_up_to=config.memory.exact_up_to)
     return opener(
         embedder or build_embedder(config.memory, config.home / "cache"),
         weights=config.memory.weights,
@@ -69,6 +81,7 @@ def open_bank(config: MiaConfig, embedder: Embedder | None = None, *, for_reembe
         scoring=config.memory.scoring,
         blend=config.memory.blend,
         environment=config.memory.environment,
+        canaries=Rules(honest=config.trust.canary_honest),
         for_reembed=for_reembed,
     )
 
@@ -85,13 +98,40 @@ def _assemble(config: MiaConfig) -> Mia:
         endpoint = config.models.of(role)
         if endpoint is not None:
             models[role] = made.setdefault(endpoint, OpenAIChat(endpoint))
+    watch = watch_of(config, bank, models.get("judge")) if config.trust.canaries else None
+    judges = frozenset({"endpoint" if "judge" in models else "evidence"})
     return Mia(
         config=config,
         bank=bank,
-        manager=Manager(bank, models.get("manager")),
+        manager=Manager(bank, models.get("manager"), judges if watch else frozenset()),
+        watch=watch,
         sources=open_sources(config, corpus_engine(config, embedder)),
         models=models,
         notary=Notary.open(config.home, hours=config.trust.receipt_hours),
+    )
+
+
+def watch_of(config: MiaConfig, bank: Bank, model: ChatModel | None) -> CanaryWatch:
+    """The canaries of the configured judge: the panel, or the evidence checks. A host's own review has none.
+
+    Raises:
+        ConfigError: the file of canaries cannot be used.
+    """
+    given = config.trust.canary_file
+    panel = Panel(model, config.trust) if model is not None else None
+
+    async def ask(case: Case) -> Verdict:
+        if panel is not None:
+            return await panel.judge(case)
+        return await anyio.to_thread.run_sync(examine, case, config.trust.precision)
+
+    return CanaryWatch(
+        ask=ask,
+        tell=bank.canary,
+        cases=CANARIES if given is None else read_canaries(given.expanduser()),
+        share=config.trust.canaries,
+        patience_s=PATIENCE_S,
+        seed=secrets.randbits(32),
     )
 
 

@@ -129,6 +129,9 @@ class Consolidation(Value):
     credits: tuple[Credit, ...] = ()
     trials: tuple[Trial, ...] = ()
     """Outcomes of tasks whose arm the gate drew."""
+    judge: str = ""
+    """The watched judge whose verdict this follows from: it is held until that judge's canaries prove it. Empty: it
+    counts at once."""
     merge: bool = True
     """False keeps units apart that are near-duplicates on purpose, as a general workflow is of its members."""
 
@@ -143,6 +146,8 @@ class Stored(Value):
     credited: int = 0
     unknown_credits: tuple[str, ...] = ()
     """Credits for units that are no longer there; the others were given."""
+    held: bool = False
+    """On probation: nothing is in the bank yet, and nothing will be if the canaries speak against the judge."""
 
 
 class UnitPage(Value):
@@ -244,10 +249,10 @@ class Bank(Stewardship, Protocol):
         """
         ...
 
-    def export(self, *, log: bool = False) -> Iterator[dict[str, object]]:
-        """A header, then every unit and pair, oldest first, as JSON objects of one consistent moment. No vectors:
-        they are made anew on import, so that a file cannot bring vectors that do not fit their text. With `log` the
-        audit log follows, for others to check; an import leaves it out."""
+    def export(self, *, log: bool = False, vectors: bool = False) -> Iterator[dict[str, object]]:
+        """A header, then every unit and pair, oldest first, as JSON objects of one consistent moment. With `vectors`
+        each has its own beside it, and the header names the embedder. With `log` the audit log follows, for others to
+        check; an import leaves it out."""
         ...
 
     def import_(
@@ -256,13 +261,16 @@ class Bank(Stewardship, Protocol):
         *,
         dry_run: bool = False,
         restore: bool = False,
+        vectors: bool = False,
         namespace: str | None = None,
         listener: Progress | None = None,
     ) -> ImportReport:
         """Take in exported lines. Broken ones are reported by number, the others kept.
 
         A file from elsewhere (default) is marked `imported` in its provenance and merges with what is known.
-        `restore=True` is for one's own export: everything comes back as it was.
+        `restore=True` is for one's own export: everything comes back as it was. Vectors are made anew, so that a file
+        cannot bring some that do not fit their text; with `vectors=True` those beside a line are used if they are this
+        bank's embedder's and one in each batch, picked by chance, is the text's.
         """
         ...
 

@@ -3,8 +3,9 @@
 Both banks hand their candidates to `contest`; how they find them is their own affair.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 from zlib import crc32
 
@@ -12,24 +13,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.config import BlendWeights, ScoreWeights
-from retrieval.bank import Explanation, MemoryQuery
+from retrieval.bank import MemoryQuery
 from retrieval.blend import Signals, candidates, diverse, relevance
+from retrieval.half import HalfIndex
 from retrieval.index import ROUNDING
 from retrieval.places import Compared
 from retrieval.postings import Shaped
-from retrieval.recall import NOTHING, Ranked, Ranking, similarities
+from retrieval.recall import NOTHING, Ranked, Ranking, Reasons, similarities
 from retrieval.value import base_of, posterior, present, sampled
 from retrieval.vectors import Rows
 
-__all__ = ["Asked", "Pool", "Sketch", "contest", "pool_of", "shown_apart", "worth"]
+__all__ = ["Asked", "Exact", "Pool", "Sketch", "contest", "pool_of", "shown_apart", "worth"]
 
 DEPTH = 64
 """Candidates each of the two searches brings; what a smaller or larger number costs was not measured."""
 SPARE = 4
 """Times k that are ranked before the ones that show differ are chosen."""
 
-MaskedOf = Callable[[Sequence[int]], Sequence[Rows | None]]
-"""The masked vectors of rows, by seq; None where a row has none."""
+MOST_READ = 1024
+"""Rows read to decide who is a candidate. Where rounding leaves more of them open, they are as good as equal."""
+
+
+class Exact(NamedTuple):
+    """The vectors as the rows have them, by seq."""
+
+    masked: Callable[[Sequence[int]], Sequence[Rows | None]]
+    """Of the masked questions, in the order asked; None where a row has none."""
+    questions: Callable[[Sequence[int]], Mapping[int, Rows | None]]
 
 
 class Asked(NamedTuple):
@@ -74,7 +84,7 @@ def pool_of(
     weights: ScoreWeights,
     blend: BlendWeights,
     category: int | None,
-    masked_of: MaskedOf,
+    stored: Exact,
     now: datetime,
     environment: str = "",
     k: int = 20,
@@ -82,55 +92,123 @@ def pool_of(
     """The candidates of a bucket; None where it has no unit of the category. Of the signals only those are exact that
     decide who is among the best `SPARE * k`."""
     columns = bucket.columns
-    dense_M = similarities(bucket, asked.question_D, asked.caption_D, weights)
-    lexical_M, seq_M = bucket.lexical_shares(asked.shape), columns["seq"]
     able = None if category is None else np.flatnonzero(columns["category"] == category)
-    if able is not None:
-        dense_M, lexical_M, seq_M = dense_M[able], lexical_M[able], seq_M[able]
-    if not len(seq_M):
+    count = len(bucket) if able is None else len(able)
+    if not count:
         return None
-    best = (candidates(dense_M, seq_M, DEPTH), candidates(lexical_M, seq_M, DEPTH))
-    chosen = np.unique(np.concatenate(best))
-    at_E = chosen if able is None else able[chosen]
+    lexical_N, seq_N = bucket.lexical_shares(asked.shape), columns["seq"]
+    dense = _dense(bucket, asked, weights, able, stored)
+    at_E = np.unique(np.concatenate([dense.best, _best(lexical_N, seq_N, able)]))
     seed = (query.seed, crc32(f"{query.namespace}\n{query.text}\n{query.task}".encode()))
     worth_E, base = worth(bucket, at_E, blend, now.timestamp(), environment, seed)
-    signals = Signals(lexical_M[chosen], dense_M[chosen], dense_M[chosen])
-    pool = Pool(seq_M[chosen], signals, columns["uses"][at_E], columns["wins"][at_E], worth_E, base, len(seq_M))
-    return pool if asked.masked_D is None else _masked(pool, bucket, asked.masked_D, at_E, masked_of, query, blend, k)
+    dense_E = dense.at(at_E)
+    signals = Signals(lexical_N[at_E], dense_E, dense_E)
+    pool = Pool(seq_N[at_E], signals, columns["uses"][at_E], columns["wins"][at_E], worth_E, base, count)
+    return _decided(pool, bucket, asked, at_E, dense.slack, stored, query, blend, k)
 
 
-def _masked(
+class _Dense(NamedTuple):
+    """Cosines of the questions with one bucket."""
+
+    best: NDArray[np.intp]
+    """The `DEPTH` best positions."""
+    at: Callable[[NDArray[np.intp]], Rows]
+    slack: float
+    """How far those `at` positions may be off."""
+
+
+def _best(values_N: Rows, seq_N: NDArray[np.int64], able: NDArray[np.intp] | None) -> NDArray[np.intp]:
+    if able is None:
+        return candidates(values_N, seq_N, DEPTH)
+    return able[candidates(values_N[able], seq_N[able], DEPTH)]
+
+
+def _dense(
+    bucket: Compared, asked: Asked, weights: ScoreWeights, able: NDArray[np.intp] | None, stored: Exact
+) -> _Dense:
+    rounded = bucket.rounded_questions()
+    if rounded is None or asked.caption_D is not None:
+        dense_N = similarities(bucket, asked.question_D, asked.caption_D, weights)
+        slack = 0.0 if rounded is None else rounded.slack
+        return _Dense(_best(dense_N, bucket.columns["seq"], able), dense_N.__getitem__, slack)
+    best = _foremost(rounded, asked.question_D, able, bucket.columns["seq"], stored)
+    return _Dense(best, partial(rounded.products, asked.question_D), rounded.slack)
+
+
+def _foremost(
+    rounded: HalfIndex,
+    question_D: Rows,
+    able: NDArray[np.intp] | None,
+    seq_N: NDArray[np.int64],
+    stored: Exact,
+) -> NDArray[np.intp]:
+    """The `DEPTH` best positions, as the exact vectors have them: those in doubt are read."""
+    count, wanted = len(rounded) if able is None else len(able), 2 * DEPTH
+    while True:
+        at_K, product_K = rounded.nearest(question_D, wanted, able)
+        if len(at_K) <= DEPTH:
+            return at_K
+        bar, room = product_K[DEPTH - 1], 2 * rounded.slack
+        if wanted >= min(count, MOST_READ) or product_K[-1] < bar - room:
+            break
+        wanted *= 4
+    sure_K = product_K > bar + room
+    doubt = at_K[~sure_K & (product_K >= bar - room)]
+    product_D = product_K[~sure_K & (product_K >= bar - room)]
+    if np.count_nonzero(sure_K) + len(doubt) > DEPTH:
+        exact = stored.questions(seq_N[doubt].tolist())
+        rows = [exact.get(seq) for seq in seq_N[doubt].tolist()]
+        told = [kept if row is None else row @ question_D for row, kept in zip(rows, product_D, strict=True)]
+        doubt = doubt[np.lexsort((seq_N[doubt], -np.array(told)))]
+    return np.concatenate([at_K[sure_K], doubt])[:DEPTH]
+
+
+def _decided(
     pool: Pool,
     bucket: Compared,
-    masked_D: Rows,
+    asked: Asked,
     at_E: NDArray[np.intp],
-    masked_of: MaskedOf,
+    slack: float,
+    stored: Exact,
     query: MemoryQuery,
     blend: BlendWeights,
     k: int,
 ) -> Pool:
-    """With the cosines of the masked questions; where a unit has no masked vector, the plain cosine stands in."""
-    rough = bucket.masked_products(masked_D, at_E)
+    """With the cosines of the masked questions, and with those exact that decide. Where a unit has no masked vector,
+    the plain cosine, good to `slack`, stands in."""
+    dense_E, masked_D = np.array(pool.signals.dense_E), asked.masked_D
+    rough = None if masked_D is None else bucket.masked_products(masked_D, at_E)
     if rough is None:
+        masked_E, open_E, off = np.array(dense_E), np.full(len(at_E), masked_D is not None), 0.0
         refined = np.arange(len(at_E))
-        masked_E = np.array(pool.signals.dense_E)
     else:
-        cosines_E, there_E, slack = rough
-        masked_E = np.where(there_E, cosines_E, pool.signals.dense_E)
+        cosines_E, open_E, off = rough
+        masked_E = np.where(open_E, cosines_E, dense_E)
         rough_pool = pool._replace(signals=pool.signals._replace(masked_E=masked_E))
-        refined = np.flatnonzero(there_E & _undecided(rough_pool, query, blend, k, slack))
-    exact = masked_of(pool.seq_E[refined].tolist()) if len(refined) else ()
-    for at, row in zip(refined.tolist(), exact, strict=True):
-        if row is not None:
-            masked_E[at] = row @ masked_D
-    return pool._replace(signals=pool.signals._replace(masked_E=masked_E))
+        undecided_E = _undecided(rough_pool, query, blend, k, max(off, slack), slack)
+        refined = np.flatnonzero(undecided_E & open_E if not slack else undecided_E)
+    if slack and asked.caption_D is None and len(refined):
+        exact = stored.questions(pool.seq_E[refined].tolist())
+        for at, row in zip(refined.tolist(), map(exact.get, pool.seq_E[refined].tolist()), strict=True):
+            if row is not None:
+                dense_E[at] = row @ asked.question_D
+        masked_E = np.where(open_E, masked_E, dense_E)
+    refined = refined[open_E[refined]]
+    if masked_D is not None and len(refined):
+        for at, row in zip(refined.tolist(), stored.masked(pool.seq_E[refined].tolist()), strict=True):
+            if row is not None:
+                masked_E[at] = row @ masked_D
+    return pool._replace(signals=Signals(pool.signals.lexical_E, masked_E, dense_E))
 
 
-def _undecided(pool: Pool, query: MemoryQuery, blend: BlendWeights, k: int, slack: float) -> NDArray[np.bool_]:
-    """Who may be among the best `SPARE * k`, or the most relevant, when every masked cosine may be off by `slack`."""
+def _undecided(
+    pool: Pool, query: MemoryQuery, blend: BlendWeights, k: int, masked_off: float, dense_off: float
+) -> NDArray[np.bool_]:
+    """Who may be among the best `SPARE * k`, or the most relevant, when every cosine may be off by so much."""
     relevance_E = relevance(pool.signals, blend)
     scores_E = relevance_E + blend.value * (pool.worth_E - pool.base)
-    off = slack * blend.masked / (blend.lexical + blend.masked + blend.dense) + ROUNDING
+    off = (masked_off * blend.masked + dense_off * blend.dense) / (blend.lexical + blend.masked + blend.dense)
+    off += ROUNDING
     floor, least = query.min_relevance - ROUNDING, -np.inf if query.min_score is None else query.min_score
     sure_E = (relevance_E - off >= floor) & (scores_E - off >= least)
     low = np.sort(scores_E[sure_E] - off)
@@ -151,22 +229,18 @@ def contest(pool: Pool | None, query: MemoryQuery, blend: BlendWeights, k: int) 
         enough_E &= scores_E >= query.min_score
     able = np.flatnonzero(enough_E)
     order = able[np.lexsort((pool.seq_E[able], -relevance_E[able], -scores_E[able]))]
-    best: list[Ranked] = []
-    for at in order[: SPARE * k].tolist():
-        # Numbers made here: validating them for all, when half are shown, costs more than it finds.
-        explained = Explanation.model_construct(
-            lexical=round(float(pool.signals.lexical_E[at]), 6),
-            shape=round(float(pool.signals.masked_E[at]), 6),
-            dense=round(float(pool.signals.dense_E[at]), 6),
-            relevance=float(relevance_E[at]),
-            floor=query.min_relevance,
-            value=float(pool.worth_E[at]),
-            base=pool.base,
+    first, floor = order[: SPARE * k], query.min_relevance
+    told = (*pool.signals, relevance_E, scores_E, pool.worth_E, pool.uses_E, pool.wins_E)
+    rows = zip(pool.seq_E[first].tolist(), *(column[first].tolist() for column in told), strict=True)
+    best = tuple(
+        Ranked(
+            *(seq, score, dense, int(uses), int(wins)),
+            Reasons(round(lexical, 6), round(shape, 6), round(dense, 6), relevant, floor, mean, pool.base),
         )
-        uses, wins, score = int(pool.uses_E[at]), int(pool.wins_E[at]), float(scores_E[at])
-        best.append(Ranked(int(pool.seq_E[at]), score, float(pool.signals.dense_E[at]), uses, wins, explained))
+        for seq, lexical, shape, dense, relevant, score, mean, uses, wins in rows
+    )
     top = float(relevance_E.max())
-    return Ranking(tuple(best), pool.considered, top, query.min_relevance, "relevance")
+    return Ranking(best, pool.considered, top, query.min_relevance, "relevance")
 
 
 class Sketch(NamedTuple):
@@ -181,7 +255,7 @@ class Sketch(NamedTuple):
 def shown_apart(sketches: Sequence[Sketch], scores: Sequence[float], k: int, blend: BlendWeights) -> list[int]:
     """Positions of the `k` that are shown, of units in the order of their rank: no two with the same workflow, nor a
     general one beside its own members, and among the others those that differ (MMR)."""
-    plain = [" ".join(sketch.workflow.casefold().split()) for sketch in sketches]
+    plain = [tuple(sketch.workflow.casefold().split()) for sketch in sketches]
     apart: list[int] = []
     for at, sketch in enumerate(sketches):
         if not any(
@@ -189,5 +263,7 @@ def shown_apart(sketches: Sequence[Sketch], scores: Sequence[float], k: int, ble
             for one in apart
         ):
             apart.append(at)
-    words = [frozenset(plain[at].split()) for at in apart]
+    if len(apart) == 1 or not k:
+        return apart[:k]
+    words = [frozenset(plain[at]) for at in apart]
     return [apart[at] for at in diverse([scores[at] for at in apart], words, k, blend.diversity)]

@@ -1,7 +1,8 @@
-"""Vectors in memory, one flat FAISS index per bucket: exact, and derived from the bank's rows.
+"""Vectors in memory, one FAISS index per bucket, derived from the bank's rows: flat, or at half precision when large.
 
 The paper's score takes the min-max over the whole bucket, so every similarity is needed and an approximate index has
-nothing to save. FAISS's own kernel computes them in one pass, at the price of a bare top-k search.
+nothing to save. FAISS's own kernel computes them in one pass, at the price of a bare top-k search. The blend needs the
+best few alone: in large buckets rounded vectors name those that may be the best, and the rows' own decide.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
@@ -12,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.require import require
-from retrieval.half import HalfRows
+from retrieval.half import HalfIndex, HalfRows
 from retrieval.postings import Postings, Shaped, shaped
 from retrieval.value import Evidence, Standing, standing
-from retrieval.vectors import Rows
+from retrieval.vectors import Rows, grown
 
 __all__ = ["ROUNDING", "Bucket", "Entry", "FlatIndex", "Shelf", "faiss_build"]
 
@@ -110,7 +111,7 @@ class Columns:
         needed = self.count + len(rows)
         if needed > len(self._arrays["seq"]):
             size = max(needed, 2 * len(self._arrays["seq"]))
-            self._arrays = {name: np.resize(array, size) for name, array in self._arrays.items()}
+            self._arrays = {name: grown(array, size) for name, array in self._arrays.items()}
         for (name, _), column in zip(self.TYPES, zip(*rows, strict=True), strict=False):
             self._arrays[name][self.count : needed] = column
         self.count = needed
@@ -122,11 +123,13 @@ class Columns:
 
 
 class Bucket:
-    """Units that compete with each other: their vectors and the numbers the score needs."""
+    """Units that compete with each other: their vectors and the numbers the score needs. With more than `exact_up_to`
+    units the questions' vectors are kept at half precision; None never does that."""
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, exact_up_to: int | None = None) -> None:
         self._dimension = dimension
-        self._questions = FlatIndex(dimension)
+        self._exact_up_to = exact_up_to
+        self._questions: FlatIndex | HalfIndex = FlatIndex(dimension)
         self._captions: FlatIndex | None = None
         self._postings = Postings()
         self._masked = HalfRows(dimension)
@@ -137,8 +140,12 @@ class Bucket:
     def __len__(self) -> int:
         return self.columns.count
 
+    def rounded_questions(self) -> HalfIndex | None:
+        """See `Compared`."""
+        return self._questions if isinstance(self._questions, HalfIndex) else None
+
     def question_similarities(self, query_D: Rows) -> Rows:
-        """`[N]`"""
+        """See `Compared`."""
         return self._questions.similarities(query_D)
 
     def caption_similarities(self, query_D: Rows | None) -> Rows | None:
@@ -164,13 +171,15 @@ class Bucket:
         return self._standing[3]
 
     def questions(self) -> Rows:
-        """All question vectors, copied, `[N, D]`."""
+        """All question vectors, as exact as they are here, copied, `[N, D]`."""
         return self._questions.matrix()
 
     def extend(self, entries: Sequence[Entry], category: Sequence[int]) -> None:
         """Append entries whose vectors were checked."""
         start, self._standing = len(self), None
         self._questions.add(self._matrix([entry.question for entry in entries]))
+        if self._exact_up_to is not None and len(self._questions) > self._exact_up_to:
+            self._round()
         if self._captions is None and any(entry.caption for entry in entries):
             self._captions = FlatIndex(self._dimension)
             self._captions.add(np.zeros((start, self._dimension), dtype=np.float32))
@@ -185,6 +194,12 @@ class Bucket:
             ]
         )
         self._position |= {entry.seq: start + offset for offset, entry in enumerate(entries)}
+
+    def _round(self) -> None:
+        if isinstance(self._questions, FlatIndex):
+            rounded = HalfIndex(self._dimension)
+            rounded.add(self._questions.matrix())
+            self._questions = rounded
 
     def update(self, entry: Entry, category: int) -> None:
         """New counts of a unit that is there; its vectors stay."""
@@ -215,8 +230,9 @@ class Bucket:
 class Shelf:
     """All buckets of one kind of row, and where each row is."""
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, exact_up_to: int | None = None) -> None:
         self._dimension = dimension
+        self._exact_up_to = exact_up_to
         self._buckets: dict[Hashable, Bucket] = {}
         self._home: dict[int, Hashable] = {}
         self._codes: dict[str, int] = {}
@@ -250,7 +266,7 @@ class Shelf:
             sound = sound_entries(group, self._dimension)
             damaged += {entry.seq for entry in group} - {entry.seq for entry in sound}
             if sound:
-                bucket = self._buckets.setdefault(key, Bucket(self._dimension))
+                bucket = self._buckets.setdefault(key, Bucket(self._dimension, self._exact_up_to))
                 bucket.extend(sound, [self._codes[entry.category] for entry in sound])
                 self._home |= {entry.seq: key for entry in sound}
         return tuple(sorted(damaged))

@@ -13,6 +13,7 @@ from retrieval.tables import Row, Tables
 from retrieval.vectors import Rows, Vectors
 
 if TYPE_CHECKING:
+    from retrieval.half import HalfIndex
     from retrieval.value import Standing
 
 __all__ = [
@@ -45,8 +46,12 @@ class Compared(Protocol):
 
     def __len__(self) -> int: ...
 
+    def rounded_questions(self) -> "HalfIndex | None":
+        """The questions' vectors, where only rounded ones are in memory; None: `question_similarities` are exact."""
+        ...
+
     def question_similarities(self, query_D: Rows) -> Rows:
-        """`[N]`"""
+        """`[N]`; of rounded ones, good to their slack."""
         ...
 
     def caption_similarities(self, query_D: Rows | None) -> Rows | None:
@@ -128,6 +133,10 @@ class Places(Protocol):
 
     def questions(self, rows: Tables, seqs: Sequence[int]) -> Mapping[int, Rows | None]:
         """Question vectors of single units, those that have one."""
+        ...
+
+    def vectors(self, rows: Tables, owner: str, seqs: Sequence[int]) -> Mapping[int, Vectors]:
+        """All vectors of single rows, as they are stored, without the features; those that have some."""
         ...
 
 

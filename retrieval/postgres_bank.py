@@ -19,6 +19,7 @@ from retrieval.postgres_index import PostgresStaging, make_indexes
 from retrieval.postgres_places import EXACT_UP_TO, PostgresPlaces, bucket_name
 from retrieval.postgres_schema import SCHEMA_VERSION, prepare
 from retrieval.reembed import reembed
+from retrieval.standing import Rules
 from retrieval.table_bank import BankSettings, TableBank, exported
 from retrieval.tables import Tables
 from retrieval.transfer import ImportReport
@@ -73,6 +74,7 @@ class PostgresBank(TableBank):
         scoring: Literal["paper", "blend"] = "blend",
         blend: BlendWeights | None = None,
         environment: str = "",
+        canaries: Rules | None = None,
         for_reembed: bool = False,
         busy_timeout_s: float = 5.0,
         exact_up_to: int = EXACT_UP_TO,
@@ -87,8 +89,9 @@ class PostgresBank(TableBank):
             BankError: see `retrieval.postgres.postgres_errors`.
         """
         given = (weights or ScoreWeights(), merge_similarity, capacity, scoring, blend or BlendWeights(), environment)
+        settings = BankSettings(*given, canaries or Rules())
         timing = {"busy_timeout_s": busy_timeout_s}
-        bank = cls(url, schema, embedder, BankSettings(*given), exact_up_to=exact_up_to, **timing)
+        bank = cls(url, schema, embedder, settings, exact_up_to=exact_up_to, **timing)
         try:
             with postgres_errors(bank._where):
                 prepare(bank._connected(), schema)
@@ -111,22 +114,25 @@ class PostgresBank(TableBank):
         *,
         dry_run: bool = False,
         restore: bool = False,
+        vectors: bool = False,
         namespace: str | None = None,
         listener: Progress | None = None,
     ) -> ImportReport:
-        report = super().import_(lines, dry_run=dry_run, restore=restore, namespace=namespace, listener=listener)
+        report = super().import_(
+            lines, dry_run=dry_run, restore=restore, vectors=vectors, namespace=namespace, listener=listener
+        )
         if report.added and not dry_run and self._rehearsing is None:
             # Until the server has counted, it plans for empty tables.
             with self._lock, postgres_errors(self._where):
                 self._connected().execute("ANALYZE units, vectors, postings")
         return report
 
-    def export(self, *, log: bool = False) -> Iterator[dict[str, object]]:
+    def export(self, *, log: bool = False, vectors: bool = False) -> Iterator[dict[str, object]]:
         # A connection of its own: its read transaction is the one moment that is exported.
         rows = PostgresTables(connect(self._url, self._schema).connection, streaming=True)
         try:
             with postgres_errors(self._where), transaction(rows, write=False):
-                yield from exported(rows, log=log)
+                yield from exported(rows, self._places, log=log, vectors=vectors)
         finally:
             rows.close()
 
@@ -212,6 +218,7 @@ class PostgresBank(TableBank):
         lines: Iterable[str | bytes | dict[str, object]],
         *,
         restore: bool,
+        vectors: bool,
         namespace: str | None,
         listener: Progress | None,
     ) -> ImportReport:
@@ -222,7 +229,7 @@ class PostgresBank(TableBank):
             try:
                 rows.execute("SELECT 1 FROM state FOR UPDATE")
                 self._rehearsing = rows
-                report = self.import_(lines, restore=restore, namespace=namespace, listener=listener)
+                report = self.import_(lines, restore=restore, vectors=vectors, namespace=namespace, listener=listener)
             finally:
                 self._rehearsing = None
                 if not rows.connection.closed:

@@ -19,7 +19,7 @@ from retrieval.postgres_schema import SEPARATOR
 from retrieval.postings import PSEUDO, Shaped, shaped
 from retrieval.tables import Row, Tables
 from retrieval.value import Standing, standing
-from retrieval.vectors import Rows, Vectors, blob
+from retrieval.vectors import Rows, Vectors, blob, received
 
 __all__ = [
     "EXACT_UP_TO",
@@ -137,6 +137,9 @@ class Candidates:
     def __len__(self) -> int:
         return len(self._packed)
 
+    def rounded_questions(self) -> None:
+        """The server compares at full precision."""
+
     def question_similarities(self, query_D: Rows) -> Rows:
         return np.asarray(self._packed["sim"], dtype=np.float32)
 
@@ -248,6 +251,17 @@ class PostgresPlaces:
     def questions(self, rows: Tables, seqs: Sequence[int]) -> Mapping[int, Rows | None]:
         statement = "SELECT seq, vector_send(question) FROM vectors WHERE owner = 'unit' AND seq = ANY(?)"
         return {seq: _received(vector) for seq, vector in rows.execute(statement, (list(seqs),))}
+
+    def vectors(self, rows: Tables, owner: str, seqs: Sequence[int]) -> Mapping[int, Vectors]:
+        statement = (
+            "SELECT seq, vector_send(question), vector_send(caption), masked FROM vectors "
+            "WHERE owner = ? AND seq = ANY(?)"
+        )
+        found = rows.execute(statement, (owner, list(seqs))).fetchall()
+        return {
+            seq: Vectors(_received(question), None if caption is None else _received(caption), received(masked))
+            for seq, question, caption, masked in found
+        }
 
     # -- inside -------------------------------------------------------------------------------------------------
 

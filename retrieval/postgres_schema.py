@@ -162,6 +162,17 @@ MIGRATIONS: tuple[str, ...] = (
     $$;
     INSERT INTO state VALUES (1, replace(gen_random_uuid()::text, '-', ''), 0, 0, NULL, NULL);
     """,
+    """
+    CREATE TABLE judges (judge text COLLATE "C" PRIMARY KEY, standing text NOT NULL);
+    CREATE TABLE held (
+        number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        judge text COLLATE "C" NOT NULL,
+        seen bigint NOT NULL,
+        proven integer NOT NULL,
+        change text NOT NULL,
+        at text NOT NULL
+    );
+    """,
 )
 """Number n takes a schema from version n-1 to n. Never edited once released; changes are appended."""
 

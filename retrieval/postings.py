@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.shape import SHAPED
+from retrieval.vectors import grown
 
 __all__ = ["Postings", "Shaped", "shaped"]
 
@@ -56,14 +57,15 @@ class Postings:
         slots = np.arange(self._count, self._count + len(shapes), dtype=np.int32)
         added = np.zeros(sum(map(len, shapes)), dtype=POSTING)
         if len(added):
-            together = np.concatenate(shapes)
+            # As plain numbers: NumPy compares the fields of every two structured arrays that it joins.
+            together = np.concatenate([shape.view(np.uint64) for shape in shapes]).view(SHAPED)
             added["feature"], added["impact"] = together["feature"], together["impact"]
             added["slot"] = np.repeat(slots, [len(shape) for shape in shapes])
             self._tail.append(added)
             self._tail_size += len(added)
         self._count += len(shapes)
         if self._count > len(self._alive):
-            self._alive = np.resize(self._alive, max(self._count, 2 * len(self._alive)))
+            self._alive = grown(self._alive, max(self._count, 2 * len(self._alive)))
         self._alive[slots] = True
         return slots
 

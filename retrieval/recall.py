@@ -13,10 +13,22 @@ from retrieval.places import Compared
 from retrieval.score import paper_scores, similarity
 from retrieval.vectors import Rows
 
-__all__ = ["Ranked", "Ranking", "fit", "make_hit", "nearest", "note_of", "rank"]
+__all__ = ["Ranked", "Ranking", "Reasons", "fit", "make_hit", "nearest", "note_of", "rank"]
 
 CHARS_PER_TOKEN = 4
 """Rough, and on the safe side for English."""
+
+
+class Reasons(NamedTuple):
+    """`Explanation`, of a unit that may not be shown: checked values are made for those that are."""
+
+    lexical: float
+    shape: float
+    dense: float
+    relevance: float
+    floor: float
+    value: float
+    base: float
 
 
 class Ranked(NamedTuple):
@@ -27,7 +39,7 @@ class Ranked(NamedTuple):
     similarity: float
     uses: int
     wins: int
-    explanation: Explanation | None = None
+    explanation: Reasons | None = None
 
 
 class Ranking(NamedTuple):
@@ -136,7 +148,7 @@ def make_hit(unit: MemoryUnit, ranked: Ranked) -> Hit:
         value=ranked.wins / (ranked.uses + 1),
         rarity=1 / (ranked.uses + 1),
         why=why,
-        explanation=told,
+        explanation=None if told is None else Explanation.model_validate(told._asdict()),
     )
 
 

@@ -9,12 +9,14 @@ from mia_skill.core.types import MemoryUnit, PlanPair
 from retrieval.lineage import TRUSTED, least
 from retrieval.shape import features
 from retrieval.tables import Row, Tables
+from retrieval.value import Evidence
 from retrieval.vectors import Rows
 
 __all__ = [
     "PAIR_COLUMNS",
     "SEEN",
     "UNIT_COLUMNS",
+    "first_evidence",
     "insert_pair",
     "insert_unit",
     "masked_rows",
@@ -60,10 +62,15 @@ def unit_fields(unit: MemoryUnit) -> dict[str, object]:
     return {**fields, "tainted": int(least(unit.provenance.origins) not in TRUSTED)}
 
 
-def insert_unit(rows: Tables, unit: MemoryUnit, change: int) -> int:
-    """Write a new unit; returns its seq."""
-    seen = {"seen_uses": unit.uses, "seen_wins": unit.wins, "seen_at": unit.updated_at.timestamp()}
-    return _insert(rows, "units", {**unit_fields(unit), **seen, "change": change})
+def insert_unit(rows: Tables, unit: MemoryUnit, digest: str, change: int) -> int:
+    """Write a new unit with its fingerprint; returns its seq."""
+    seen = dict(zip(SEEN.split(", "), first_evidence(unit), strict=True))
+    return _insert(rows, "units", {**unit_fields(unit), **seen, "digest": digest, "change": change})
+
+
+def first_evidence(unit: MemoryUnit) -> Evidence:
+    """Of a new unit: the uses it came with."""
+    return Evidence(unit.uses, unit.wins, unit.updated_at.timestamp())
 
 
 def insert_pair(rows: Tables, pair: PlanPair, change: int) -> int:

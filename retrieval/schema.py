@@ -158,6 +158,18 @@ MIGRATIONS: tuple[str, ...] = (
         at TEXT NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    -- what canaries said of judges, and changes on probation; `seen` is how many canaries of its judge came before
+    CREATE TABLE judges (judge TEXT PRIMARY KEY, standing TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE held (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        judge TEXT NOT NULL,
+        seen INTEGER NOT NULL,
+        proven INTEGER NOT NULL,
+        change TEXT NOT NULL,
+        at TEXT NOT NULL
+    );
+    """,
 )
 """Number n takes a file from version n-1 to n. Never edited once released; changes are appended."""
 

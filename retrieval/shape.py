@@ -4,13 +4,14 @@ wrote The Silver Violin?" meet (pure). Masked n-grams find the same procedure be
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RECIPE", "SHAPED", "features", "mask", "masked_text"]
+__all__ = ["RECIPE", "SHAPED", "features", "features_of", "mask", "masked_text", "sentence"]
 
 RECIPE = 1
 """Grows with any change to what `features` or `masked_text` give: stored ones are then made anew."""
@@ -67,13 +68,23 @@ def mask(text: str) -> tuple[str, ...]:
 
 
 def masked_text(text: str) -> str:
-    """The mask as a sentence for an embedder that has never seen our placeholders."""
-    return " ".join("X" if token in PLACEHOLDERS else token for token in mask(text)) or "X"
+    """The mask of `text` as a sentence."""
+    return sentence(mask(text))
+
+
+def sentence(shape: Sequence[str]) -> str:
+    """A mask as a sentence for an embedder that has never seen our placeholders."""
+    return " ".join("X" if token in PLACEHOLDERS else token for token in shape) or "X"
 
 
 def features(text: str) -> NDArray[np.void]:
+    """The features of `text`'s mask."""
+    return features_of(mask(text))
+
+
+def features_of(shape: Sequence[str]) -> NDArray[np.void]:
     """Masked words and pairs of neighbours, each once, by hash; `SHAPED`. Never empty."""
-    words = ("^", *mask(text), "$")
+    words = ("^", *shape, "$")
     grams = [*words[1:-1], *(f"{first}\n{second}" for first, second in pairwise(words))]
     counts = Counter(crc32(gram.encode("utf-8", "surrogatepass")) for gram in grams)
     norm = K1 * (1 - B + B * len(grams) / PIVOT)
@@ -85,7 +96,7 @@ def _slot(token: str, following: str, *, start: bool) -> str | None:
     """The placeholder that `token` becomes; None keeps the word."""
     if token in PLACEHOLDERS:
         return token
-    if any(letter.isdigit() for letter in token):
+    if not token.isalpha() and any(letter.isdigit() for letter in token):
         return NUMBER
     if token == token.lower() or token == "I" or token.startswith(("I'", "I’")):
         return None

@@ -11,9 +11,10 @@ from typing import Literal
 from mia_skill.core.config import BlendWeights, ScoreWeights
 from retrieval.bank import BankHealth, Progress
 from retrieval.inspect import add_functions, health_of
-from retrieval.live import LiveIndex
+from retrieval.live import EXACT_UP_TO, LiveIndex
 from retrieval.reembed import reembed
 from retrieval.schema import SCHEMA_VERSION, connect, store_errors, transaction
+from retrieval.standing import Rules
 from retrieval.table_bank import BankSettings, TableBank, exported
 from retrieval.transfer import ImportReport
 from retrieval.vectors import Embedder
@@ -24,10 +25,19 @@ __all__ = ["SqliteBank"]
 class SqliteBank(TableBank):
     """A `Bank` in one SQLite file. Threads take turns; processes see each other's writes at their next read."""
 
-    def __init__(self, path: Path, rows: sqlite3.Connection, embedder: Embedder, settings: BankSettings) -> None:
-        self._live = LiveIndex(embedder.identity, masked=settings.scoring == "blend")
+    def __init__(
+        self,
+        path: Path,
+        rows: sqlite3.Connection,
+        embedder: Embedder,
+        settings: BankSettings,
+        exact_up_to: int = EXACT_UP_TO,
+    ) -> None:
+        blended = settings.scoring == "blend"
+        self._live = LiveIndex(embedder.identity, masked=blended, exact_up_to=exact_up_to if blended else None)
         super().__init__(embedder, self._live, settings)
         self._path = path
+        self._exact_up_to = exact_up_to
         self._rows = rows
         self._lock = RLock()
 
@@ -43,10 +53,15 @@ class SqliteBank(TableBank):
         scoring: Literal["paper", "blend"] = "blend",
         blend: BlendWeights | None = None,
         environment: str = "",
+        canaries: Rules | None = None,
+        exact_up_to: int = EXACT_UP_TO,
         for_reembed: bool = False,
         busy_timeout_s: float = 5.0,
     ) -> "SqliteBank":
         """Open the bank, made if it is not there. The index is loaded at the first recall or write.
+
+        Of buckets with more than `exact_up_to` units it holds vectors of half precision, and reads those that decide;
+        not with the paper's score, which needs every similarity of a bucket.
 
         Raises:
             EmbedderMismatchError: its vectors are another embedder's; `for_reembed=True` opens it all the same, and
@@ -55,7 +70,8 @@ class SqliteBank(TableBank):
         """
         rows = connect(path, busy_timeout_s=busy_timeout_s)
         given = (weights or ScoreWeights(), merge_similarity, capacity, scoring, blend or BlendWeights(), environment)
-        bank = cls(path, rows, embedder, BankSettings(*given))
+        settings = BankSettings(*given, canaries or Rules())
+        bank = cls(path, rows, embedder, settings, exact_up_to)
         try:
             add_functions(rows)
             if not for_reembed:
@@ -66,12 +82,12 @@ class SqliteBank(TableBank):
             raise
         return bank
 
-    def export(self, *, log: bool = False) -> Iterator[dict[str, object]]:
+    def export(self, *, log: bool = False, vectors: bool = False) -> Iterator[dict[str, object]]:
         # A connection of its own: its read transaction is the one moment that is exported.
         rows = connect(self._path)
         try:
             with store_errors(self._path), transaction(rows, write=False):
-                yield from exported(rows, log=log)
+                yield from exported(rows, self._places, log=log, vectors=vectors)
         finally:
             rows.close()
 
@@ -110,6 +126,7 @@ class SqliteBank(TableBank):
         lines: Iterable[str | bytes | dict[str, object]],
         *,
         restore: bool,
+        vectors: bool,
         namespace: str | None,
         listener: Progress | None,
     ) -> ImportReport:
@@ -122,9 +139,9 @@ class SqliteBank(TableBank):
                     self._rows.backup(target)
             finally:
                 target.close()
-            bank = SqliteBank(copy, connect(copy), self._embedder, self._settings)
+            bank = SqliteBank(copy, connect(copy), self._embedder, self._settings, self._exact_up_to)
             try:
-                report = bank.import_(lines, restore=restore, namespace=namespace, listener=listener)
+                report = bank.import_(lines, restore=restore, vectors=vectors, namespace=namespace, listener=listener)
             finally:
                 bank.close()
         return report.model_copy(update={"dry_run": True})

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from retrieval.bank import Consolidation
 from retrieval.chain import LogReport
 from retrieval.chronicle import Census, LogPage, Sample, UseReport, census, log_page, sample, uses_of
 from retrieval.custody import Revocation, Trace, find, promote, revoke, trace
 from retrieval.gate import Draw, LiftReport
 from retrieval.log import append, verify_log
+from retrieval.probation import Held, open_changes, proven, standing, tell
 from retrieval.prune import PruneReport, PruneRules, doomed
 from retrieval.rows import UNIT_COLUMNS, unit_of
+from retrieval.standing import Rules, Standing
 from retrieval.stretch import Stretch, verify_stretch
 from retrieval.tables import Tables
 from retrieval.trials import keep_draw, lift_report, take_draw
@@ -27,12 +30,17 @@ class Steward(ABC):
     """Base of the banks on a database; the bank gives it its transactions, its writers and its vectors."""
 
     _places: "Places"
+    _canaries: Rules
 
     @abstractmethod
     def _work(self, *, write: bool) -> AbstractContextManager[Tables]: ...
 
     @abstractmethod
     def _writer(self, rows: Tables) -> "Writer": ...
+
+    @abstractmethod
+    def _settle(self, change: Consolidation, number: int) -> None:
+        """Apply a change that was held, unless another process has."""
 
     def lift(self, namespaces: Sequence[str] = (), *, units: int | None = None) -> LiftReport:
         with self._work(write=False) as rows:
@@ -70,6 +78,23 @@ class Steward(ABC):
                 return None
         with self._work(write=True) as rows:
             return take_draw(rows, key)
+
+    def canary(self, judge: str, right: bool) -> Standing:
+        with self._work(write=True) as rows:
+            now = tell(rows, judge, right, self._canaries)
+        with self._work(write=False) as rows:
+            waiting: tuple[Held, ...] = proven(rows)
+        for one in waiting:
+            self._settle(Consolidation.model_validate_json(one.change), one.number)
+        return now
+
+    def standing(self, judge: str) -> Standing:
+        with self._work(write=False) as rows:
+            return standing(rows, judge)
+
+    def held(self, judge: str | None = None) -> int:
+        with self._work(write=False) as rows:
+            return open_changes(rows, judge)
 
     def verify_log(self, *, head: str | None = None) -> LogReport:
         with self._work(write=False) as rows:

@@ -8,10 +8,11 @@ from retrieval.chronicle import Census, LogPage, Sample, UseReport
 from retrieval.custody import Revocation, Trace
 from retrieval.gate import Draw, LiftReport
 from retrieval.prune import PruneReport, PruneRules
+from retrieval.standing import Standing
 from retrieval.stretch import Stretch
 
 __all__ = ["Census", "LiftReport", "LogPage", "LogReport", "PruneReport", "PruneRules", "Revocation", "Sample"]
-__all__ += ["Stewardship", "Trace", "UseReport"]
+__all__ += ["Standing", "Stewardship", "Trace", "UseReport"]
 
 
 class Stewardship(Protocol):
@@ -57,6 +58,19 @@ class Stewardship(Protocol):
 
     def take_draw(self, key: str) -> Draw | None:
         """The draw kept under `key`, once: an outcome counts one time."""
+        ...
+
+    def canary(self, judge: str, right: bool) -> Standing:
+        """A case of known verdict came back from `judge`. What that proves is applied; after an alarm, what was held
+        is deleted, and the log says so."""
+        ...
+
+    def standing(self, judge: str) -> Standing:
+        """What the canaries said of a judge so far."""
+        ...
+
+    def held(self, judge: str | None = None) -> int:
+        """Changes that wait for canaries; of one judge, or of all."""
         ...
 
     def verify_log(self, *, head: str | None = None) -> LogReport:

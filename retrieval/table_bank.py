@@ -1,7 +1,7 @@
 """The memory bank's verbs over tables, whatever database holds them: one transaction each (`retrieval.tables`)."""
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -14,18 +14,22 @@ from mia_skill.core.errors import EmbedderMismatchError, InputError, UnknownIdEr
 from mia_skill.core.types import Feedback, MemoryUnit, Outcome, PlanPair, Status, utc_now
 from retrieval.audit import AuditReport, audit_units, twins_of
 from retrieval.bank import Consolidation, Hit, MemoryQuery, PairHit, Progress, Recall, Stored, UnitPage
+from retrieval.carried import Line, believed
 from retrieval.chain import fingerprint
-from retrieval.contest import Asked, Sketch, contest, pool_of, shown_apart
+from retrieval.contest import Asked, Exact, Sketch, contest, pool_of, shown_apart
 from retrieval.gate import Trial
 from retrieval.inspect import list_units
 from retrieval.log import entries
 from retrieval.places import Places, pair_bucket
 from retrieval.postings import shaped
+from retrieval.probation import hold, spoken_of, take, waiting, withdraw
 from retrieval.recall import Ranked, Ranking, make_hit, nearest, rank, recall_of
 from retrieval.rows import PAIR_COLUMNS, UNIT_COLUMNS, masked_rows, pair_of, unit_of
+from retrieval.standing import Rules
 from retrieval.steward import Steward
 from retrieval.tables import Row, Tables
 from retrieval.transfer import (
+    Arrival,
     BrokenLine,
     ImportReport,
     adopted,
@@ -57,6 +61,7 @@ class BankSettings:
     scoring: Literal["paper", "blend"] = "blend"
     blend: BlendWeights = field(default_factory=BlendWeights)
     environment: str = ""
+    canaries: Rules = field(default_factory=Rules)
 
 
 class TableBank(Steward):
@@ -72,6 +77,7 @@ class TableBank(Steward):
         self._capacity = settings.capacity
         self._blend = settings.blend if settings.scoring == "blend" else None
         self._environment = settings.environment
+        self._canaries = settings.canaries
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -120,9 +126,10 @@ class TableBank(Steward):
     def get(self, unit_id: str) -> MemoryUnit:
         with self._work(write=False) as rows:
             row = rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u WHERE id = ?", (unit_id,)).fetchone()
-        if row is None:
+            found = waiting(rows, unit_id) if row is None else unit_of(row)
+        if found is None:
             raise UnknownIdError(f"there is no memory unit {unit_id!r}: `mia memory list` shows those that are")
-        return unit_of(row)
+        return found
 
     def list(
         self,
@@ -159,6 +166,12 @@ class TableBank(Steward):
     # -- writing ------------------------------------------------------------------------------------------------
 
     def consolidate(self, c: Consolidation) -> Stored:
+        _sound(c)
+        if c.judge and _says(c):
+            ids = tuple(unit.id for unit in c.units)
+            with self._work(write=True) as rows:
+                hold(rows, c.judge, c.model_dump_json(), ids)
+            return Stored(unit_ids=ids, merged=(False,) * len(ids), pair_ids=tuple(p.id for p in c.pairs), held=True)
         kept, pair_ids, (credited, unknown) = self._store(c, self._merge_similarity if c.merge else None)
         return Stored(
             unit_ids=tuple(one.id for one in kept),
@@ -170,11 +183,19 @@ class TableBank(Steward):
 
     def feedback(self, unit_id: str, feedback: Feedback, outcome: Outcome | None = None) -> MemoryUnit:
         with self._work(write=True) as rows:
-            return self._pen(rows).feedback(unit_id, feedback, outcome)
+            held = waiting(rows, unit_id)
+            if held is None:
+                return self._pen(rows).feedback(unit_id, feedback, outcome)
+        change = Consolidation(units=(spoken_of(held, feedback, outcome),))
+        kept, _, _ = self._store(change, self._merge_similarity, only_if=partial(withdraw, unit_ids=(unit_id,)))
+        # Decided in between: then it is in the bank, or gone.
+        return self.get(kept[0].id) if kept else self.feedback(unit_id, feedback, outcome)
 
     def forget(self, unit_ids: Sequence[str]) -> int:
         with self._work(write=True) as rows:
-            return self._pen(rows).forget(unit_ids)
+            held = withdraw(rows, unit_ids, pairs=True)
+            rest = [one for one in dict.fromkeys(unit_ids) if one not in held]
+            return len(held) + (self._pen(rows).forget(rest) if rest else 0)
 
     def import_(
         self,
@@ -182,18 +203,22 @@ class TableBank(Steward):
         *,
         dry_run: bool = False,
         restore: bool = False,
+        vectors: bool = False,
         namespace: str | None = None,
         listener: Progress | None = None,
     ) -> ImportReport:
         if dry_run:
-            return self._rehearse(lines, restore=restore, namespace=namespace, listener=listener)
+            return self._rehearse(lines, restore=restore, vectors=vectors, namespace=namespace, listener=listener)
         broken: list[BrokenLine] = []
-        values = read_lines(lines, broken)
+        arrivals = read_lines(lines, broken, self._embedder.identity if vectors else None)
         report = ImportReport()
         done = 0
-        while batch := tuple(islice(values, IMPORT_BATCH)):
-            change = _arriving(batch, restore=restore, namespace=namespace)
-            kept, pair_ids, _ = self._store(change, None if restore else self._merge_similarity, restored=restore)
+        while batch := tuple(islice(arrivals, IMPORT_BATCH)):
+            change = _arriving([one.value for one in batch], restore=restore, namespace=namespace)
+            given = self._believed(batch)
+            kept, pair_ids, _ = self._store(
+                change, None if restore else self._merge_similarity, restored=restore, given=given
+            )
             known = sum(one.known for one in kept)
             merged = sum(one.merged for one in kept) - known
             report = ImportReport(
@@ -201,11 +226,22 @@ class TableBank(Steward):
                 merged=report.merged + merged,
                 known=report.known + known,
                 pairs=report.pairs + len(pair_ids),
+                embedded_again=report.embedded_again
+                + sum(one.had_vectors for one in batch)
+                - sum(one is not None for one in given),
             )
             done += len(batch)
             if listener is not None:
                 listener(done, done)
         return report.model_copy(update={"broken": tuple(broken)})
+
+    def _believed(self, batch: Sequence[Arrival]) -> "tuple[Vectors | None, ...]":
+        """The vectors that came with the units, then those with the pairs, where they may be used."""
+        units = [(one.value, one.vectors) for one in batch if isinstance(one.value, MemoryUnit)]
+        pairs = [(one.value, one.vectors) for one in batch if isinstance(one.value, PlanPair)]
+        lines = [Line(one.question, one.caption, True, came) for one, came in units]
+        lines += [Line(one.question, one.caption, False, came) for one, came in pairs]
+        return tuple(believed(lines, self._embed, masked=self._blend is not None))
 
     def _writer(self, rows: Tables) -> Writer:
         self._places.follow(rows)
@@ -237,7 +273,8 @@ class TableBank(Steward):
             found = _sound_hits(_read(rows, ranking.best))
         else:
             question = Asked(asked.question, asked.caption, asked.masked, shaped(asked.shape))
-            given = (self._weights, self._blend, category, partial(masked_rows, rows), utc_now(), self._environment, k)
+            stored = Exact(partial(masked_rows, rows), partial(self._places.questions, rows))
+            given = (self._weights, self._blend, category, stored, utc_now(), self._environment, k)
             pool = pool_of(bucket, query, question, *given) if bucket is not None else None
             ranking = contest(pool, query, self._blend, k)
             found = self._apart(_read(rows, ranking.best), k, self._blend)
@@ -260,20 +297,35 @@ class TableBank(Steward):
             bad = {read[at][0].seq for at in picked} - good
             read = [(ranked, row) for ranked, row in read if ranked.seq not in bad]
 
+    def _settle(self, change: Consolidation, number: int) -> None:
+        self._store(change, self._merge_similarity if change.merge else None, only_if=partial(take, number=number))
+
+    def _vectors(self, c: Consolidation, given: "Sequence[Vectors | None]") -> "tuple[Vectors, ...]":
+        """Of the units, then of the pairs; those that are not given are made."""
+        texts = [(unit.question, unit.caption) for unit in c.units]
+        texts += [(pair.question, pair.caption) for pair in c.pairs]
+        given = given or [None] * len(texts)
+        missing = [at for at, one in enumerate(given) if one is None]
+        made = iter(self._embed([texts[at] for at in missing], masked=sum(at < len(c.units) for at in missing)))
+        return tuple(next(made) if one is None else one for one in given)
+
     def _store(
-        self, c: Consolidation, merge_similarity: float | None, *, restored: bool = False
+        self,
+        c: Consolidation,
+        merge_similarity: float | None,
+        *,
+        restored: bool = False,
+        only_if: Callable[[Tables], object] | None = None,
+        given: "Sequence[Vectors | None]" = (),
     ) -> "tuple[tuple[Kept, ...], tuple[str, ...], tuple[int, tuple[str, ...]]]":
-        for unit in c.units:
-            if unit.wins > unit.uses:
-                raise InputError(f"unit {unit.id!r} has {unit.wins} wins in {unit.uses} uses: nothing was stored")
-        if not (c.units or c.pairs or c.credits or c.trials):
+        _sound(c)
+        if only_if is None and not _says(c):
             return (), (), (0, ())
-        texts = [(unit.question, unit.caption) for unit in c.units] + [
-            (pair.question, pair.caption) for pair in c.pairs
-        ]
-        vectors = self._embed(texts, masked=len(c.units))
+        vectors = self._vectors(c, given)
         unit_vectors, pair_vectors = vectors[: len(c.units)], vectors[len(c.units) :]
         with self._work(write=True) as rows:
+            if only_if is not None and not only_if(rows):
+                return (), (), (0, ())
             self._places.follow(rows)
             writer = self._pen(rows)
             if vectors:
@@ -296,23 +348,46 @@ class TableBank(Steward):
         lines: Iterable[str | bytes | dict[str, object]],
         *,
         restore: bool,
+        vectors: bool,
         namespace: str | None,
         listener: Progress | None,
     ) -> ImportReport:
         """What `import_` would do; nothing of it stays."""
 
 
-def exported(rows: Tables, *, log: bool) -> Iterator[dict[str, object]]:
+def _says(c: Consolidation) -> bool:
+    return bool(c.units or c.pairs or c.credits or c.trials)
+
+
+def _sound(c: Consolidation) -> None:
+    for unit in c.units:
+        if unit.wins > unit.uses:
+            raise InputError(f"unit {unit.id!r} has {unit.wins} wins in {unit.uses} uses: nothing was stored")
+
+
+def exported(rows: Tables, places: Places, *, log: bool, vectors: bool) -> Iterator[dict[str, object]]:
     """Lines of an export; the caller's transaction is the one moment that is exported."""
-    yield header(*_one(rows, "SELECT (SELECT count(*) FROM units), (SELECT count(*) FROM pairs)"))
-    for row in rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u ORDER BY seq"):
-        yield unit_line(unit_of(row))
-    for row in rows.execute(f"SELECT {PAIR_COLUMNS} FROM pairs p ORDER BY seq"):
-        yield pair_line(pair_of(row))
+    units, pairs, embedder = _one(
+        rows, "SELECT (SELECT count(*) FROM units), (SELECT count(*) FROM pairs), embedder FROM state"
+    )
+    yield header(units, pairs, embedder if vectors else None)
+    beside = places.vectors if vectors else _no_vectors
+    found = rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u ORDER BY seq")
+    while chunk := tuple(islice(found, IMPORT_BATCH)):
+        stored = beside(rows, "unit", [row["seq"] for row in chunk])
+        yield from (unit_line(unit_of(row), stored.get(row["seq"])) for row in chunk)
+    found = rows.execute(f"SELECT {PAIR_COLUMNS} FROM pairs p ORDER BY seq")
+    while chunk := tuple(islice(found, IMPORT_BATCH)):
+        stored = beside(rows, "pair", [row["seq"] for row in chunk])
+        yield from (pair_line(pair_of(row), stored.get(row["seq"])) for row in chunk)
     for trial in all_trials(rows):
         yield trial_line(trial)
     for entry in entries(rows) if log else ():
         yield log_line(entry)
+
+
+def _no_vectors(rows: Tables, owner: str, seqs: Sequence[int]) -> "Mapping[int, Vectors]":
+    return {}
 
 
 def _read(rows: Tables, best: Sequence[Ranked]) -> list[tuple[Ranked, Row]]:

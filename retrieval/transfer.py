@@ -1,22 +1,34 @@
 """The bank as JSON lines: a header, then units and pairs. The form an export has and an import reads."""
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import orjson
 from pydantic import ValidationError
 
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import MemoryUnit, Origin, PlanPair, Value
+from retrieval.carried import Carried, carried, vectors_line
 from retrieval.chain import Entry
 from retrieval.gate import Trial
+from retrieval.vectors import Vectors
 
-__all__ = ["BrokenLine", "ImportReport", "adopted", "header", "log_entries", "log_line", "pair_line", "parse_line"]
+__all__ = [
+    "Arrival",
+    "BrokenLine",
+    "ImportReport",
+    "adopted",
+    "header",
+    "log_entries",
+    "log_line",
+    "pair_line",
+    "parse_line",
+]
 __all__ += ["read_lines", "trial_line", "unit_line"]
 
 Kept = TypeVar("Kept", MemoryUnit, PlanPair, Trial, Entry)
-FORMAT = 1
-"""Raised when an older reader could misread a line."""
+FORMATS = (1, 2)
+"""The second has vectors beside its units, which a reader of the first would take for a mistake."""
 LARGEST = 1_000_000
 """Characters of one line; ours are a hundredth of that."""
 
@@ -41,22 +53,39 @@ class ImportReport(Value):
     broken: tuple[BrokenLine, ...] = ()
     left_out: tuple[BrokenLine, ...] = ()
     """Of another program's memory: what is sound, but no procedure."""
+    embedded_again: int = 0
+    """Units and pairs that came with vectors which were not used: nobody asked for that, or they are another
+    embedder's, damaged, or not their text's."""
     dry_run: bool = False
 
 
-def header(units: int, pairs: int) -> dict[str, object]:
-    """The first line."""
-    return {"kind": "bank", "format": FORMAT, "units": units, "pairs": pairs}
+class Arrival(NamedTuple):
+    """What one line holds."""
+
+    value: MemoryUnit | PlanPair | Trial
+    vectors: Carried | None = None
+    """Of the embedder that was asked for."""
+    had_vectors: bool = False
 
 
-def unit_line(unit: MemoryUnit) -> dict[str, object]:
+def header(units: int, pairs: int, embedder: str | None = None) -> dict[str, object]:
+    """The first line; with the identity of the embedder whose vectors follow."""
+    told = {"kind": "bank", "format": FORMATS[0], "units": units, "pairs": pairs}
+    return told if embedder is None else {**told, "format": FORMATS[1], "embedder": embedder}
+
+
+def unit_line(unit: MemoryUnit, vectors: Vectors | None = None) -> dict[str, object]:
     """A unit as a line."""
-    return {"kind": "unit", **unit.model_dump(mode="json")}
+    return {"kind": "unit", **unit.model_dump(mode="json"), **_beside(vectors)}
 
 
-def pair_line(pair: PlanPair) -> dict[str, object]:
+def pair_line(pair: PlanPair, vectors: Vectors | None = None) -> dict[str, object]:
     """A pair as a line."""
-    return {"kind": "pair", **pair.model_dump(mode="json")}
+    return {"kind": "pair", **pair.model_dump(mode="json"), **_beside(vectors)}
+
+
+def _beside(vectors: Vectors | None) -> dict[str, object]:
+    return {} if vectors is None else {"vectors": vectors_line(vectors)}
 
 
 def trial_line(trial: Trial) -> dict[str, object]:
@@ -88,14 +117,16 @@ def parse_line(line: str | bytes | dict[str, object]) -> MemoryUnit | PlanPair |
         InputError: it holds nothing of ours; the message says why.
     """
     found = _object(line)
-    if found is None:
-        return None
+    return None if found is None else _value(found)
+
+
+def _value(found: dict[str, object]) -> MemoryUnit | PlanPair | Trial | None:
     kind = found.get("kind")
-    fields = {name: value for name, value in found.items() if name != "kind"}
+    fields = {name: value for name, value in found.items() if name not in ("kind", "vectors")}
     match kind:
         case "bank":
-            if (form := found.get("format")) != FORMAT:
-                raise InputError(f"format {form!r} is unknown, this mia-skill reads {FORMAT}: upgrade it")
+            if (form := found.get("format")) not in FORMATS:
+                raise InputError(f"format {form!r} is unknown, this mia-skill reads {FORMATS[-1]}: upgrade it")
             return None
         case "unit":
             return _unit(fields)
@@ -135,17 +166,25 @@ def _object(line: str | bytes | dict[str, object]) -> dict[str, object] | None:
 
 
 def read_lines(
-    lines: Iterable[str | bytes | dict[str, object]], broken: list[BrokenLine]
-) -> Iterator[MemoryUnit | PlanPair | Trial]:
-    """The values of all sound lines; the others are appended to `broken`."""
+    lines: Iterable[str | bytes | dict[str, object]], broken: list[BrokenLine], embedder: str | None
+) -> Iterator[Arrival]:
+    """What all sound lines hold, with those vectors that are `embedder`'s (None: with none); the other lines are
+    appended to `broken`."""
+    theirs: object = None
     for number, line in enumerate(lines, 1):
         try:
-            value = parse_line(line)
+            found = _object(line)
+            value = None if found is None else _value(found)
         except InputError as error:
             broken.append(BrokenLine(line=number, reason=str(error)))
             continue
-        if value is not None:
-            yield value
+        if found is not None and found.get("kind") == "bank":
+            theirs = found.get("embedder")
+        if found is not None and value is not None:
+            given = found.get("vectors")
+            yield Arrival(
+                value, carried(given) if embedder is not None and theirs == embedder else None, given is not None
+            )
 
 
 def adopted(unit: MemoryUnit) -> MemoryUnit:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mia_skill.core.errors import ModelReplyError
 from mia_skill.core.types import Value
 
-__all__ = ["Embedder", "Kind", "Recipe", "Rows", "Vectors", "blob", "unit_rows"]
+__all__ = ["Embedder", "Kind", "Recipe", "Rows", "Vectors", "blob", "grown", "received", "unit_rows"]
 
 Rows = NDArray[np.float32]
 Kind = Literal["query", "passage"]
@@ -79,6 +79,18 @@ def unit_rows(rows: NDArray[np.floating], *, source: str) -> Rows:
     return np.ascontiguousarray(rows / norms, dtype=np.float32)
 
 
+def grown(array: NDArray[Any], size: int) -> NDArray[Any]:
+    """A copy with room for `size` rows; the new ones are zeros."""
+    larger = np.zeros((size, *array.shape[1:]), dtype=array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
 def blob(row_D: Rows) -> bytes:
     """A vector as it is stored: little-endian float32."""
     return row_D.astype("<f4").tobytes()
+
+
+def received(stored: bytes | None) -> Rows | None:
+    """`blob`, read again."""
+    return None if stored is None else np.frombuffer(stored, dtype="<f4")

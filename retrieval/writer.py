@@ -6,6 +6,7 @@ from typing import NamedTuple
 from mia_skill.core.config import BlendWeights
 from mia_skill.core.errors import UnknownIdError
 from mia_skill.core.types import Credit, Feedback, MemoryUnit, Outcome, PlanPair, Status, utc_now
+from retrieval.chain import fingerprint
 from retrieval.custody import back, entry_status, reconsider
 from retrieval.echo import echoed
 from retrieval.gate import Arm, Trial
@@ -25,7 +26,7 @@ from retrieval.rows import (
     unit_of,
     update_unit,
 )
-from retrieval.shape import features, masked_text
+from retrieval.shape import features_of, mask, sentence
 from retrieval.tables import Tables
 from retrieval.trials import known, record
 from retrieval.value import Evidence, credited
@@ -45,9 +46,10 @@ def vectors_of(
     if not texts:
         return ()
     captions = [caption for _, caption in texts if caption is not None]
-    hidden = [masked_text(question) for question, _ in texts[:masked]] if blended else []
+    shapes = [mask(question) for question, _ in texts[:masked]]
+    hidden = [sentence(words) for words in shapes] if blended else []
     vectors = embedder.embed([question for question, _ in texts] + captions + hidden, "query")
-    shape = iter([features(question).tobytes() for question, _ in texts[:masked]])
+    shape = iter([features_of(words).tobytes() for words in shapes])
     rest: Iterator[Rows] = iter(vectors[len(texts) :])
     after: Iterator[Rows] = iter(vectors[len(texts) + len(captions) :])
     return tuple(
@@ -97,10 +99,12 @@ class Writer:
             twin = self._twin(unit, vectors, merge_similarity)
             if twin is not None:
                 return self._merge(twin, unit, vectors)
-        seq = insert_unit(self._rows, unit, self.change)
+        digest = fingerprint(unit)
+        seq = insert_unit(self._rows, unit, digest, self.change)
         self._places.keep_unit(self._rows, seq, unit, vectors)
         record_lineage(self._rows, unit)
-        append_unit(self._rows, "store", unit, f"{unit.status}; judged by {unit.provenance.judged_by}")
+        told = f"{unit.status}; judged by {unit.provenance.judged_by}"
+        append(self._rows, "store", subject=unit.id, detail=told, digest=digest)
         return Kept(unit.id, merged=False, known=False)
 
     def trials(self, given: Iterable[Trial], *, restored: bool = False) -> None:

@@ -8,8 +8,10 @@ from mia_skill.core.config import BlendWeights
 from mia_skill.core.types import Credit, Feedback, MemoryUnit, Outcome
 from retrieval.bank import Consolidation, MemoryQuery
 from retrieval.embed import HashEmbedder
+from retrieval.sqlite_bank import SqliteBank
 
 QUESTIONS = ("alpha beta gamma", "alpha delta", "epsilon beta", "zeta eta theta", "iota alpha kappa")
+EVERYTHING = {"text": "alpha beta", "min_relevance": 0, "k_success": 20, "k_failure": 20, "max_tokens": 10**6}
 WHO = st.integers(0, 1)
 WHICH = st.integers(0, 20)
 OUTCOMES = st.sampled_from([*Outcome, None])
@@ -27,8 +29,7 @@ TURNS = st.lists(
 
 def seen(bank):
     """All a reader can tell."""
-    query = MemoryQuery(text="alpha beta", min_relevance=0, k_success=20, k_failure=20, max_tokens=10**6)
-    recall = bank.recall(query)
+    recall = bank.recall(MemoryQuery(**EVERYTHING))
     return {hit.unit.id: (hit.unit, pytest.approx(hit.score), hit.value, hit.rarity) for hit in recall.hits}
 
 
@@ -61,5 +62,26 @@ def test_two_processes_in_any_turns_agree_with_a_fresh_one(banks, tmp_path_facto
     expected = seen(fresh)
     for bank in (*opened, fresh):
         assert seen(bank) == expected
+        assert bank.health().problems == ()
+        bank.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(TURNS)
+def test_a_bank_that_rounds_every_vector_stores_and_finds_what_an_exact_one_does(tmp_path_factory, turns):
+    """Also who merges with whom."""
+    folder = tmp_path_factory.mktemp("r")
+    blend = BlendWeights(diversity=0.0)
+    exact = SqliteBank.open(folder / "exact.sqlite3", HashEmbedder(), blend=blend)
+    rounding = SqliteBank.open(folder / "rounded.sqlite3", HashEmbedder(), blend=blend, exact_up_to=0)
+    for what, _, which, value in turns:
+        for bank in (exact, rounding):
+            turn(bank, what, which, value)
+    told = [
+        sorted((hit.unit.question, hit.unit.uses, hit.unit.wins, round(hit.score, 5)) for hit in found.hits)
+        for found in (bank.recall(MemoryQuery(**EVERYTHING)) for bank in (exact, rounding))
+    ]
+    assert told[0] == told[1]
+    for bank in (exact, rounding):
         assert bank.health().problems == ()
         bank.close()

@@ -126,7 +126,8 @@ def test_a_bank_of_the_schema_before_is_upgraded_and_recalls_by_shape(tmp_path):
         rows.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     for column in ("seen_uses", "seen_wins", "seen_at", "seen_in"):
         rows.execute(f"ALTER TABLE units DROP COLUMN {column}")
-    rows.execute("DROP TABLE draws")
+    for table in ("draws", "held", "judges"):
+        rows.execute(f"DROP TABLE {table}")
     rows.execute("PRAGMA user_version = 2")
     rows.commit()
     rows.close()

@@ -8,6 +8,7 @@ from bank_kinds import SCORINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mia_skill.core.config import BlendWeights
 from mia_skill.core.types import Credit, Feedback, MemoryUnit, Modality, Origin, Outcome, PlanPair, Provenance, utc_now
 from retrieval.audit import FindingKind
 from retrieval.bank import Consolidation, MemoryQuery
@@ -259,3 +260,97 @@ def test_a_clock_that_goes_back_or_far_ahead_loses_nothing_and_recall_goes_on(ba
         assert all(0.0 <= hit.explanation.value <= 1.0 for hit in recall.hits)
     assert all((one.uses, one.wins) == (6, wins + 1) for one in bank.list().units)
     bank.close()
+
+
+class Counting(HashEmbedder):
+    """Counts the texts it is given."""
+
+    texts = 0
+
+    def embed(self, texts, kind="query"):
+        self.texts += len(texts)
+        return super().embed(texts, kind)
+
+
+CAPTIONED = {"caption": "a bridge over a river", "modality": Modality.IMAGE}
+
+
+@pytest.fixture
+def with_vectors(new_bank):
+    """Lines of an export with vectors: units with and without a caption, and a pair."""
+    bank = new_bank()
+    pair = PlanPair(question="delta", good_plan="a", bad_plan="b")
+    store(bank, unit("alpha beta"), unit("gamma", **CAPTIONED), unit("epsilon zeta"), pairs=(pair,))
+    return list(bank.export(vectors=True))
+
+
+@pytest.fixture
+def another(banks, tmp_path):
+    embedder = Counting()
+    bank = banks.open(tmp_path / "another.sqlite3", embedder, blend=BlendWeights(diversity=0.0))
+    yield bank, embedder
+    bank.close()
+
+
+def stored_vectors(bank):
+    return [(line["question"], line["vectors"]) for line in bank.export(vectors=True) if "vectors" in line]
+
+
+@pytest.mark.parametrize("new_bank", ["blend"], indirect=True)
+def test_vectors_of_the_same_embedder_are_taken_over_but_for_the_one_that_is_checked(with_vectors, another):
+    bank, embedder = another
+    report = bank.import_(with_vectors, restore=True, vectors=True)
+    assert (report.added, report.pairs, report.embedded_again) == (3, 1, 0)
+    assert embedder.texts <= 3, "the question of one line with its mask and caption"
+    assert stored_vectors(bank) == [(line["question"], line["vectors"]) for line in with_vectors if "vectors" in line]
+    assert bank.recall(MemoryQuery(text="alpha beta")).hits[0].unit.question == "alpha beta"
+
+
+def test_vectors_are_made_anew_unless_they_are_asked_for(with_vectors, another):
+    bank, embedder = another
+    report = bank.import_(with_vectors, restore=True)
+    assert (report.added, report.embedded_again) == (3, 4)
+    assert embedder.texts >= 4
+
+
+def renamed(lines):
+    return [{**line, "embedder": "0" * 32} if line["kind"] == "bank" else line for line in lines]
+
+
+def exchanged(lines):
+    """Every line has the vectors of another."""
+    beside = [line["vectors"] for line in lines if "vectors" in line]
+    turned = iter([beside[-1], *beside[:-1]])
+    return [{**line, "vectors": next(turned)} if "vectors" in line else line for line in lines]
+
+
+def cut(lines):
+    return [{**line, "vectors": {"question": "AAAA"}} if "vectors" in line else line for line in lines]
+
+
+def unnamed(lines):
+    return [line for line in lines if line["kind"] != "bank"]
+
+
+@pytest.mark.parametrize("spoilt", [renamed, exchanged, cut, unnamed])
+def test_vectors_of_another_embedder_or_of_other_texts_are_made_anew_and_counted(with_vectors, another, spoilt):
+    bank, _ = another
+    report = bank.import_(spoilt(with_vectors), restore=True, vectors=True)
+    assert (report.added, report.pairs, report.embedded_again, report.broken) == (3, 1, 4, ())
+    made = dict(stored_vectors(bank))
+    bank.reembed()
+    assert dict(stored_vectors(bank)) == made
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(UNITS, max_size=6), st.lists(PAIRS, max_size=3))
+def test_a_bank_restored_with_its_vectors_is_the_same_bank(banks, tmp_path_factory, units, pairs):
+    folder = tmp_path_factory.mktemp("v")
+    old, new = (banks.open(folder / f"{name}.sqlite3", HashEmbedder()) for name in ("old", "new"))
+    store(old, *units, pairs=pairs)
+    exported = [orjson.dumps(line) for line in old.export(vectors=True)]
+    report = new.import_(exported, restore=True, vectors=True)
+    assert (report.embedded_again, report.broken) == (0, ())
+    assert [orjson.dumps(line) for line in new.export(vectors=True)] == exported
+    for bank in (old, new):
+        bank.close()

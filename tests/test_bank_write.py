@@ -19,6 +19,7 @@ from mia_skill.core.types import (
     PlanPair,
     Provenance,
     Status,
+    new_id,
 )
 from retrieval.bank import Consolidation, MemoryQuery
 from retrieval.embed import HashEmbedder
@@ -451,3 +452,21 @@ def test_list_filters_by_namespace_outcome_category_and_text_in_any_case(bank):
 def test_a_bad_limit_or_cursor_is_refused(bank, wrong):
     with pytest.raises(InputError):
         bank.list(**wrong)
+
+
+def test_identifiers_come_in_the_order_of_their_making_and_are_not_to_be_guessed():
+    made = [new_id("mem") for _ in range(200)]
+    times, chance = [one[:16] for one in made], {one[16:] for one in made}
+    assert times == sorted(times)
+    assert len(chance) == 200
+    assert {len(one) for one in chance} == {20}
+
+
+def test_a_unit_restored_twice_in_one_transaction_is_there_once(bank):
+    """Rows of a restore enter the index together, after the fact: what it then holds is what the rows hold."""
+    one, other = unit("alpha beta"), unit("gamma delta", id="mem_other")
+    lines = [{"kind": "unit", **each.model_dump(mode="json")} for each in (one, other, one)]
+    report = bank.import_(lines, restore=True)
+    assert (report.added, report.known) == (2, 1)
+    assert questions(bank, text="alpha beta")[0] == "alpha beta"
+    assert not bank.health().problems

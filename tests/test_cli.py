@@ -72,6 +72,19 @@ def test_an_export_is_imported_elsewhere_and_a_dry_run_changes_nothing(home: Pat
     assert "1 of 1" in mia(other, "memory", "list").output
 
 
+def test_an_export_with_vectors_names_their_embedder_and_an_import_says_when_it_made_them_anew(
+    home: Path, tmp_path: Path
+) -> None:
+    add(home)
+    file = tmp_path / "units.jsonl"
+    mia(home, "memory", "export", str(file), "--vectors")
+    header = json.loads(file.read_text().splitlines()[0])
+    assert header["embedder_name"] == "hash"
+    assert len(header["embedder"]) == 32
+    assert "embedded again" not in mia(tmp_path / "same", "memory", "import", str(file), "--vectors").output
+    assert "1 embedded again" in mia(tmp_path / "anew", "memory", "import", str(file)).output
+
+
 def test_an_unknown_id_exits_1_and_says_so_without_a_traceback(home: Path) -> None:
     result = mia(home, "memory", "show", "mem_none", code=1)
     assert "UnknownIdError" in result.output

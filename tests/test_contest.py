@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mia_skill.core.config import BlendWeights, ScoreWeights
 from retrieval.bank import MemoryQuery
 from retrieval.blend import Signals, relevance
-from retrieval.contest import DEPTH, SPARE, Asked, contest, pool_of
+from retrieval.contest import DEPTH, SPARE, Asked, Exact, contest, pool_of
 from retrieval.half import HalfRows
 from retrieval.index import Bucket, Entry
 from retrieval.postings import Postings
@@ -36,7 +36,7 @@ def shape_of(words):
 class Rows:
     """A bucket and the same rows as plain arrays."""
 
-    def __init__(self, seed, count, kinds):
+    def __init__(self, seed, count, kinds, exact_up_to=None):
         rng = np.random.default_rng(seed)
         self.questions, self.masked = directions(rng, count, kinds), directions(rng, count, kinds)
         self.there = rng.random(count) < 0.9
@@ -49,7 +49,7 @@ class Rows:
         ]
         self.categories = [("a", "b")[n % 2] for n in range(count)]
         self.seqs = (rng.permutation(count) + 1).tolist()
-        self.bucket = Bucket(DIMENSION)
+        self.bucket = Bucket(DIMENSION, exact_up_to)
         self.bucket.extend([self.entry(at) for at in range(count)], [n % 2 for n in range(count)])
         self.rng, self.kinds = rng, kinds
 
@@ -62,6 +62,10 @@ class Rows:
         place = {seq: at for at, seq in enumerate(self.seqs)}
         return [self.masked[place[seq]] if self.there[place[seq]] else None for seq in seqs]
 
+    def questions_of(self, seqs):
+        place = {seq: at for at, seq in enumerate(self.seqs)}
+        return {seq: self.questions[place[seq]] for seq in seqs}
+
     def asked(self):
         vectors = directions(self.rng, 2, self.kinds)
         return Asked(vectors[0], None, vectors[1], shape_of({1, 2, 5, 99}))
@@ -70,7 +74,7 @@ class Rows:
         """(score, seq) of the best, by the definition and nothing else."""
         lexical = Postings()
         lexical.extend(self.shapes)
-        shares, dense = lexical.shares(asked.shape), self.bucket.question_similarities(asked.question_D)
+        shares, dense = lexical.shares(asked.shape), self.questions @ asked.question_D
         masked = np.array(
             [self.masked[at] @ asked.masked_D if self.there[at] else dense[at] for at in range(len(self.seqs))]
         )
@@ -99,14 +103,14 @@ class Rows:
     floor=st.sampled_from([0.0, 0.45, 0.7, 0.95]),
     least=st.sampled_from([None, 0.5, 0.8]),
     category=st.sampled_from([None, 0]),
+    exact_up_to=st.sampled_from([None, 0, 100]),
 )
-def test_the_ranking_of_a_bucket_is_the_plain_computations(seed, count, kinds, k, floor, least, category):
-    rows, blend = Rows(seed, count, kinds), BlendWeights()
+def test_the_ranking_of_a_bucket_is_the_plain_computations(seed, count, kinds, k, floor, least, category, exact_up_to):
+    rows, blend = Rows(seed, count, kinds, exact_up_to), BlendWeights()
     query = MemoryQuery(text="x", min_relevance=floor, min_score=least)
     asked = rows.asked()
-    pool = pool_of(
-        rows.bucket, query, asked, ScoreWeights(), blend, category, rows.masked_of, NOW, environment="here", k=k
-    )
+    stored = Exact(rows.masked_of, rows.questions_of)
+    pool = pool_of(rows.bucket, query, asked, ScoreWeights(), blend, category, stored, NOW, environment="here", k=k)
     able = [at for at in range(count) if category is None or at % 2 == category]
     found = contest(pool, query, blend, k)
     expected, top = rows.plain(asked, query, blend, k, able)

@@ -76,7 +76,7 @@ async def test_every_answer_of_a_batch_is_recorded_before_the_other_plans_are_ca
         def record(one: Exploration) -> None:
             heard.append((one.answer, len(executor.seen)))
 
-        await mia.stream(record, width=2).batch((FOUNDER, BORN))
+        await mia.stream(record, width=2, parallel=1).batch((FOUNDER, BORN))
     assert heard == [("Aldric Tesh", 4), ("Orune", 4)]
     assert len(executor.seen) == 8
 
@@ -87,7 +87,7 @@ async def test_a_question_whose_part_is_down_is_missing_and_the_others_of_its_ba
     async with build(config) as mia:
         planner = [plan("a"), KEEP, ModelUnreachableError("down")]
         cast(mia, planner, [search("Velmora Works founder"), RIGHT], choice=1)
-        explored = await mia.stream(width=1).batch((FOUNDER, BORN))
+        explored = await mia.stream(width=1, parallel=1).batch((FOUNDER, BORN))
         assert [one.question for one in explored] == [FOUNDER]
         assert mia.bank.list().total == 1
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrieval.half import HalfIndex, widened
 from retrieval.index import Entry, FlatIndex, Shelf
 
 D = 8
@@ -116,3 +117,50 @@ def test_any_run_of_changes_leaves_what_a_dictionary_would_hold(changes):
         }
         assert all(np.array_equal(row, vector(seq)) for seq, (row, _) in held.items())
     assert len(shelf) == len(expected)
+
+
+def rounded(shelf, key):
+    return shelf.bucket(key).rounded_questions() is not None
+
+
+def test_a_bucket_that_outgrows_its_limit_is_rounded_and_changes_go_on():
+    shelf, plain = Shelf(D, exact_up_to=20), Shelf(D)
+    for each in (shelf, plain):
+        each.put([entry(seq) for seq in range(1, 21)])
+    assert not rounded(shelf, "a"), "20 may be exact"
+    for each in (shelf, plain):
+        each.put([entry(seq) for seq in range(21, 41)])
+        for seq in (1, 40, 7, 20):
+            each.remove(seq)
+        each.put([entry(50, uses=3)])
+    assert rounded(shelf, "a")
+    ours, theirs = contents(shelf, "a"), contents(plain, "a")
+    assert set(ours) == set(theirs)
+    assert ours[50][1] == 3
+    assert max(np.abs(ours[seq][0] - theirs[seq][0]).max() for seq in ours) < 1e-3
+    bucket = shelf.bucket("a")
+    products = bucket.question_similarities(vector(3))
+    assert (
+        np.abs(products - plain.bucket("a").question_similarities(vector(3))).max() <= bucket.rounded_questions().slack
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 90), st.integers(1, 100), st.booleans())
+def test_the_nearest_rounded_rows_are_the_nearest_of_those_asked_for(seed, rows, count, some):
+    rng = np.random.default_rng(seed)
+    index = HalfIndex(D)
+    index.add(np.stack([vector(int(one)) for one in rng.integers(0, 1000, rows)]))
+    among = np.flatnonzero(rng.random(rows) < 0.4) if some else None
+    at, products = index.nearest(vector(1001), count, among)
+    able = np.arange(rows) if among is None else among
+    exact = index.products(vector(1001), able)
+    assert len(at) == min(count, len(able))
+    assert set(at) <= set(able)
+    assert products == pytest.approx(np.sort(exact)[::-1][: len(at)], abs=1e-5)
+
+
+def test_halves_are_widened_to_the_number_they_are():
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)]
+    assert np.array_equal(widened(finite), finite.astype(np.float32))

@@ -86,6 +86,38 @@ async def test_a_killed_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -
     assert sum(line["kind"] == "cold" for line in told) == 1
 
 
+@pytest.mark.slow
+async def test_a_stage_leaves_the_best_policy_that_a_look_has_seen_and_not_its_last(
+    folder: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    from training.nano import Nano
+
+    class Sinking(Nano):
+        """Rewards that move the weights, and every look worse than the one before."""
+
+        looks = 0
+
+        async def play_all(self, role: Any, tasks: Any, own: Any, other: Any) -> Any:
+            made = await super().play_all(role, tasks, own, other)
+            self.looks += 1
+            return [dataclasses.replace(one, right=self.looks == 2) for one in made]
+
+        async def play(self, *arguments: Any) -> Any:
+            one = await super().play(*arguments)
+            return dataclasses.replace(one, reward=float(sum(one.conversations[0].ids) % 7))
+
+    run = Sinking(nano(folder, tmp_path / "run", look_every=1).options)
+    await run.run()
+    told = [line for line in lines(tmp_path / "run") if line["kind"] == "look" and line["role"] == "executor"]
+    assert [line["step"] for line in told] == [0, 1]
+    assert told[0]["right"] > told[1]["right"]
+    assert any(line["grad_norm"] > 0 for line in lines(tmp_path / "run") if line["kind"] == "executor")
+    cold, left = (load_file(tmp_path / "run" / name / "model.safetensors") for name in ("cold", "executor"))
+    assert all((cold[name] == left[name]).all() for name in cold)
+
+
 async def test_there_must_be_a_run_to_resume(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no run to resume"):
         await nano(folder, tmp_path / "none", resume=True).run()

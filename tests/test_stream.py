@@ -16,8 +16,9 @@ from mia_skill.core.errors import BankCorruptError, InputError, ModelUnreachable
 from training.groups import Group, Rollout
 from training.journal import Journal
 from training.policy_store import Learner, Policy, ScriptedLearner, ScriptedPolicy
+from training.reward_function import file_reward
 from training.stream import StreamTrainer
-from training.stream_service import file_reward, stream_service
+from training.stream_service import stream_service
 
 GOOD = [1.0, 0.0]
 

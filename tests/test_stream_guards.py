@@ -15,8 +15,9 @@ from mia_skill.core.errors import InputError, TrainingError
 from training.groups import Group, Rollout, Tokens
 from training.outside import OutsideLearner, own_command
 from training.policy_store import Learner, Policy, ScriptedLearner, ScriptedPolicy
+from training.reward_function import same_text
 from training.stream import StreamTrainer
-from training.stream_service import canary_of, reward_service, same_text, stream_service
+from training.stream_service import canary_of, reward_service, stream_service
 from training.watch import RewardWatch
 
 Make = Callable[..., StreamTrainer]

@@ -1,5 +1,6 @@
 """GRPO in one file: what is sampled, what is learnt from it, what is saved. On a random model of two layers."""
 
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from random_llama import model, tokenizer
 
-from mia_skill.core.errors import InputError
+from mia_skill.core.errors import InputError, TrainingError
 from mia_skill.core.types import Question
 from training.policy import Conversation, Renderer
 from training.rollout import Rollout
@@ -100,6 +101,16 @@ async def test_equal_rewards_and_missing_ones_move_no_weight_and_an_empty_group_
         policy.update([[]])
 
 
+async def test_every_rollout_weighs_the_same_however_long_it_is() -> None:
+    from training.tiny import rows_of
+
+    policy = learner()
+    (short,), (long,) = await talks(policy, ["x"], most=2), await talks(policy, ["y"], most=12)
+    rows = rows_of([[rollout(short, 1.0), rollout(long, 0.0)], [rollout(short, 0.5), rollout(long, 0.5)]])
+    assert [row.weight * row.talk.written for row in rows] == pytest.approx([1 / 4, 1 / 4])
+    assert [row.advantage for row in rows] == pytest.approx([1.0, -1.0], abs=1e-3)
+
+
 async def test_what_is_rewarded_is_written_more_and_more() -> None:
     policy = learner()
 
@@ -114,6 +125,21 @@ async def test_what_is_rewarded_is_written_more_and_more() -> None:
 
     seen = [await step() for _ in range(16)]
     assert sum(seen[-4:]) > sum(seen[:4]) + 1
+
+
+def test_a_full_disk_ends_a_run_and_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    policy, file = learner(), tmp_path / "policy.pt"
+    policy.checkpoint(file)
+    kept = file.read_bytes()
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, most))  # a file cannot grow beyond that, as on a full disk
+    try:
+        with pytest.raises(TrainingError, match=r"writing .*policy\.pt"):
+            policy.checkpoint(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert file.read_bytes() == kept
+    policy.restore(file)
 
 
 async def test_an_adapter_learns_alone_and_a_saved_policy_is_a_plain_folder_with_it_merged(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A student whose Planner learns: what it wrote reaches the updater token by token."""
 
+import asyncio
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from retrieval.sqlite_bank import SqliteBank
 from training.coldstart import ScriptedSampler
 from training.gold import GoldJudge, first_plan
 from training.groups import Group, NullUpdater, UpdateStats
-from training.policy import TokenPolicy
+from training.policy import Sampled, TokenPolicy
 from training.token_student import TokenStudent
 from training.ttl import TestTime
 
@@ -90,3 +92,87 @@ async def test_a_question_for_which_no_plan_was_written_is_an_error_and_keeps_no
     assert made.spoilt(QUESTION) == ()
     with pytest.raises(PlanError, match="not written here"):
         await made.attempt(QUESTION, Plan(steps=("a",)))
+
+
+class Crowd:
+    """Draws for everybody who waits at the moment, in the order they came: as the local sampler writes in batches."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng, self.waiting, self.batches = random.Random(seed), list[asyncio.Future[float]](), list[int]()
+        self.serving: asyncio.Task[None] | None = None
+
+    async def draw(self) -> float:
+        mine = asyncio.get_running_loop().create_future()
+        self.waiting.append(mine)
+        if self.serving is None or self.serving.done():
+            self.serving = asyncio.create_task(self._serve())
+        return float(await mine)
+
+    async def _serve(self) -> None:
+        while self.waiting:
+            known = -1
+            while known != len(self.waiting):
+                known = len(self.waiting)
+                for _ in range(30):
+                    await asyncio.sleep(0)
+            self.batches.append(known)
+            for one in self.waiting[:known]:
+                one.set_result(self.rng.random())
+            self.waiting = self.waiting[known:]
+
+
+class Joining:
+    """A pen whose plans are chance, drawn with everybody else's."""
+
+    def __init__(self, crowd: Crowd) -> None:
+        self.crowd, self.turn = crowd, 0
+
+    async def generate(
+        self, prompt_ids: Sequence[int], *, temperature: float, max_tokens: int, stop: Sequence[str]
+    ) -> Sampled:
+        chance = await self.crowd.draw()
+        self.turn += 1
+        text = PLAN.replace("the founder", f"founder {chance:.6f}") if self.turn == 1 else KEEP
+        return await ScriptedSampler(renderer(), [text]).generate(
+            prompt_ids, temperature=temperature, max_tokens=max_tokens, stop=stop
+        )
+
+
+async def played(file: Path, seed: int) -> tuple[list[str], list[int]]:
+    """What the plans of three questions were, and how many were written at a time."""
+    crowd, letters, written = Crowd(seed), renderer(), list[str]()
+
+    class Watching(NullUpdater):
+        async def update(self, groups: Sequence[Group], /) -> UpdateStats:
+            written.extend(one.text for group in groups for one in group.rollouts)
+            return await super().update(groups)
+
+    made = TokenStudent(
+        lambda: TokenPolicy(Joining(crowd), letters, context=100_000),
+        lambda: ScriptedChat([CALL, "<answer>Aldric Tesh</answer>"]),
+        Shelf(),
+        BudgetConfig(steps=4),
+    )
+    bank = SqliteBank.open(file, HashEmbedder())
+    loop = TestTime(
+        manager=Manager(bank),
+        student=made,
+        judge=GoldJudge(lambda _question, answer: answer == "Aldric Tesh"),
+        updater=Watching(),
+        pick=first_plan,
+        query=lambda one: MemoryQuery(text=one.text),
+        record=lambda _answered: None,
+        width=2,
+        talks=made,
+    )
+    await loop.batch([Question(text=f"Who founded {name}?") for name in ("Velmora Works", "Orla Mills", "Halden Yard")])
+    bank.close()
+    return written, crowd.batches
+
+
+async def test_a_batch_is_written_together_and_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    once, batches = await played(tmp_path / "a", 1)
+    assert len(set(once)) == 6
+    assert batches == [6, 3, 3], "all plans, then the reflections on the picked ones, then those on the others"
+    assert (await played(tmp_path / "b", 1))[0] == once
+    assert (await played(tmp_path / "c", 2))[0] != once

@@ -3,10 +3,13 @@
 import os
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import orjson
@@ -18,12 +21,12 @@ from mia_skill.agents.planner import Planner
 from mia_skill.cli.main import main
 from mia_skill.cli.train_doctor import PINS
 from mia_skill.core.chat import ScriptedChat
-from mia_skill.core.errors import InputError, ModelUnreachableError
+from mia_skill.core.errors import InputError, MissingExtraError, ModelUnreachableError
 from mia_skill.core.types import MemoryUnit, Outcome
 from retrieval.bank import Hit, Recall
 from training.collect import Leaks, collect, find_leaks, write_data
 from training.launch import Launch, Leg, alternation, check_launch, environment_for, export_command
-from training.legs import StageFailed, export, run_legs, serving
+from training.legs import StageFailed, export, run_legs, serve_command, serving
 from training.record import task_of
 from training.rollout import Preset
 from training.task import Task, world_tasks
@@ -158,6 +161,30 @@ def test_a_dry_run_checks_everything_and_prints_the_command(folder: Path, model:
     assert words[-1] == "mia.k=5"
     assert "data.mia_stage=executor" in words
     assert not (tmp_path / "o").exists()
+
+
+def test_a_dry_run_refuses_a_setting_that_does_not_exist(folder: Path, model: Path, tmp_path: Path) -> None:
+    done = mia("train", "executor", "--data", folder, "--model", model, "--out", tmp_path, "--dry-run", "mia.kk=5")
+    assert done.exit_code == 1
+    assert "unknown setting 'mia.kk'; the nearest is 'mia.k'" in done.output
+
+
+def test_curves_for_tensorboard_that_are_asked_for_need_the_package(
+    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    asked = [
+        Launch("executor", folder, model, tmp_path / "o", tensorboard=True),
+        Launch(
+            "executor", folder, model, tmp_path / "o", tensorboard=False, overrides=("trainer.logger=[tensorboard]",)
+        ),
+    ]
+    for launch in asked:
+        with pytest.raises(MissingExtraError, match=r"pip install 'mia-skill\[tensorboard\]'"):
+            check_launch(launch)
+    without = Launch("executor", folder, model, tmp_path / "o", tensorboard=False)
+    assert "trainer.logger=[console]" in without.settings
+    check_launch(without)
 
 
 @pytest.mark.parametrize(
@@ -319,3 +346,40 @@ def test_the_doctor_says_what_training_lacks_and_how_to_get_it() -> None:
     assert found["verl"]["state"] == "problem"
     assert "requirements/train.txt" in found["verl"]["fix"]
     assert done.exit_code == 3
+
+
+def test_a_port_that_somebody_serves_at_is_refused_and_not_taken_for_the_frozen_agent(
+    folder: Path, model: Path, tmp_path: Path
+) -> None:
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        port = server.server_address[1]
+        (leg,) = alternation(1, data=folder, executor=model, planner=model, out=tmp_path / "o", port=port)
+        try:
+            with pytest.raises(InputError, match="give --port another one"), serving(leg, os.environ, lambda _: None):
+                pass
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_server_of_a_run_without_a_gpu_is_of_the_environment_that_was_named(tmp_path: Path) -> None:
+    legs = [
+        alternation(
+            1, data=tmp_path, executor=tmp_path, planner=tmp_path, out=tmp_path, machine=name, python="/serve/py"
+        )
+        for name in ("cpu", "one_gpu")
+    ]
+    cpu, gpu = (serve_command(leg) for (leg,) in legs)
+    assert cpu[0] == gpu[0] == "/serve/py"
+    assert "--gpu-memory-utilization" in gpu
+    assert "--gpu-memory-utilization" not in cpu

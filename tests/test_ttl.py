@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import anyio.lowlevel
 import pytest
 
 from mia_skill.agents.manager import Manager
@@ -187,19 +188,91 @@ def test_majority_ignores_case_and_answers_that_are_empty() -> None:
 
 
 async def test_the_world_stream_runs_end_to_end_and_remembers() -> None:
-    from mia_skill.cli.ttl import play_world
+    from mia_skill.cli.ttl_world import Played, play_world
 
-    static = await play_world("static", 7, 24, 60, 4, 4, 0.0)
-    learning = await play_world("ttl", 7, 24, 60, 4, 4, 0.0)
+    static = await play_world(Played("static", 7, questions=24, size=60))
+    learning = await play_world(Played("ttl", 7, questions=24, size=60))
     assert (static.questions, learning.questions) == (24, 24)
     assert learning.judged == 96
     assert learning.stored > 0
 
 
 async def test_the_world_stream_runs_unsupervised_and_masks_what_the_panel_leaves_open() -> None:
-    from mia_skill.cli.ttl import panel_of, play_world
+    from mia_skill.cli.ttl import panel_of
+    from mia_skill.cli.ttl_world import Played, play_world
     from mia_skill.core.config import load_config
 
-    score = await play_world("ttl", 7, 16, 60, 4, 4, 0.0, panel_of(load_config(environment={})))
+    panel = panel_of(load_config(environment={}))
+    score = await play_world(Played("ttl", 7, questions=16, size=60, panel=panel))
     assert score.judged + score.masked == 64
     assert score.masked > 0
+
+
+async def test_in_the_world_stream_a_lying_stretch_is_noticed_and_an_honest_judge_is_not() -> None:
+    from mia_skill.cli.ttl_world import Played, play_world
+
+    honest = await play_world(Played("ttl", 7, questions=24, size=60, canaries=0.2))
+    lying = await play_world(Played("ttl", 7, questions=24, size=60, canaries=0.2, lie=0.34))
+    assert (honest.alarms, honest.masked) == (0, 0)
+    assert lying.alarms == 1
+    assert lying.masked >= 32
+
+
+class Counting(Four):
+    """How many plans are under way at once?"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+
+    async def attempt(self, question: Question, plan: Plan) -> Attempt:
+        self.now += 1
+        self.peak = max(self.peak, self.now)
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        self.now -= 1
+        return await super().attempt(question, plan)
+
+
+FOUNDERS = tuple(
+    Question(text=f"Who founded {name}?", id=name) for name in ("Velmora Works", "Orla Mills", "Halden Yard")
+)
+
+
+@pytest.mark.parametrize(("parallel", "peak"), [(16, 9), (4, 4), (1, 1)])
+async def test_the_plans_of_a_batch_are_carried_out_at_once_and_never_more_than_allowed(
+    make: Make, parallel: int, peak: int
+) -> None:
+    student = Counting()
+    await make(student=student, parallel=parallel).batch(FOUNDERS)
+    assert student.peak == peak
+
+
+async def test_however_many_run_at_once_the_stream_is_the_same(tmp_path: Path) -> None:
+    told = []
+    for parallel in (1, 16):
+        bank = SqliteBank.open(tmp_path / f"{parallel}.sqlite3", HashEmbedder())
+        records: list[Answered] = []
+        loop = TestTime(
+            manager=Manager(bank),
+            student=Counting(),
+            judge=GoldJudge(is_tesh),
+            updater=NullUpdater(),
+            pick=first_plan,
+            query=lambda one: MemoryQuery(text=one.text, task=one.id, withhold=0.3),
+            record=records.append,
+            parallel=parallel,
+        )
+        learned = [await loop.batch(FOUNDERS[:2]), await loop.batch(FOUNDERS[1:])]
+        units = [(one.question, one.workflow, one.uses, one.wins) for one in bank.list().units]
+        bank.close()
+        told.append(([one.model_dump() for one in records], [one.rewards for one in learned], units))
+    assert told[0] == told[1]
+
+
+async def test_no_answer_is_recorded_before_all_of_its_batch_are_there_and_they_keep_their_order(make: Make) -> None:
+    student, order = Counting(), list[tuple[int, str, int]]()
+    await make(student=student, record=lambda one: order.append((one.number, one.question.text, student.now))).batch(
+        FOUNDERS
+    )
+    assert order == [(number, one.text, 0) for number, one in enumerate(FOUNDERS)]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
 from small_model import small_model, small_tokenizer
 
 from mia_skill.core.prompts import load_prompt
@@ -29,7 +30,7 @@ from training.policy import Renderer
 from training.record import row_of
 from training.task import Task, WorldShelf, world_tasks
 
-__all__ = ["Run", "Service", "cold_start", "serving_world", "train", "write_rows"]
+__all__ = ["Run", "Service", "cold_start", "frozen_agent", "serving_world", "train", "write_rows"]
 
 SEED, SIZE = 5, 40
 
@@ -47,8 +48,6 @@ class Service:
 @contextmanager
 def serving_world(world: World) -> Iterator[Service]:
     """The pages of a world behind HTTP."""
-    import uvicorn
-
     pages = [Passage(id=page.id, title=page.title, text=page.text) for page in world.pages]
     texts = [f"{page.title}\n{page.text}" for page in pages]
     words = LexicalIndex.open(pages, "x", None)
@@ -66,7 +65,33 @@ def serving_world(world: World) -> Iterator[Service]:
                 return
         await service(scope, receive, send)
 
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    with listening(app, 0) as port:
+        told.url = f"http://127.0.0.1:{port}"
+        yield told
+
+
+@contextmanager
+def frozen_agent(port: int, reply: str) -> Iterator[Service]:
+    """Stands in for the server of a frozen agent: an OpenAI endpoint that says one thing."""
+    told = Service(f"http://127.0.0.1:{port}/v1")
+    choice = {"index": 0, "message": {"role": "assistant", "content": reply}, "finish_reason": "stop"}
+    body = orjson.dumps({"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            told.requests.append(scope["path"])
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": body})
+
+    with listening(app, port):
+        yield told
+
+
+@contextmanager
+def listening(app: Any, port: int) -> Iterator[int]:
+    """An application on loopback, in a thread of its own; the port it got."""
+    import uvicorn
+
     ready = threading.Event()
 
     class Ready(uvicorn.Server):
@@ -74,13 +99,12 @@ def serving_world(world: World) -> Iterator[Service]:
             await super().startup(sockets)
             ready.set()
 
-    server = Ready(server.config)
+    server = Ready(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     assert ready.wait(60)
-    told.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     try:
-        yield told
+        yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
         thread.join(30)

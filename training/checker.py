@@ -85,17 +85,8 @@ def fit(weights: Path, pairs: Sequence[Pair], recipe: Recipe) -> tuple[Any, Any]
     if not 0 < supported < len(pairs):
         raise InputError(f"{supported} of {len(pairs)} pairs are supported: training needs both kinds")
     torch = require("torch", extra="checker")
-    transformers = require("transformers", extra="checker")
     torch.manual_seed(recipe.seed)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(weights)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(weights, num_labels=1, dtype=torch.float32)
-    if recipe.layers:
-        stack = model.base_model.encoder.layer
-        kept = [stack[round(n * (len(stack) - 1) / max(1, recipe.layers - 1))] for n in range(recipe.layers)]
-        model.base_model.encoder.layer = torch.nn.ModuleList(kept)
-        model.config.num_hidden_layers = recipe.layers
-    model.base_model.embeddings.word_embeddings.weight.requires_grad_(False)  # rare words keep what they mean
-    model.to(recipe.device).train()
+    model, tokenizer = started(weights, recipe)
     loss_of = torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor((len(pairs) - supported) / supported))
     loss_of.to(recipe.device)
     free = [one for one in model.parameters() if one.requires_grad]
@@ -106,23 +97,45 @@ def fit(weights: Path, pairs: Sequence[Pair], recipe: Recipe) -> tuple[Any, Any]
         optimizer, lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
     )
     chance = random.Random(recipe.seed)
-    began, step = time.perf_counter(), 0
-    for epoch in range(recipe.epochs):
-        for batch in batches(pairs, recipe.batch, chance):
-            with torch.autocast(recipe.device, dtype=torch.bfloat16, enabled=recipe.device.startswith("cuda")):
-                logits = model(**encoded(tokenizer, batch, recipe)).logits.reshape(-1)
-            truth = torch.tensor([float(pair.supported) for pair in batch], device=recipe.device)
-            loss = loss_of(logits.float(), truth)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(free, 1.0)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
-            if step % 100 == 0 or step == steps:
-                spent = time.perf_counter() - began
-                click.echo(f"epoch {epoch + 1} step {step}/{steps} loss {loss.item():.3f} {spent:.0f} s", err=True)
+    began = time.perf_counter()
+    order = (batch for _ in range(recipe.epochs) for batch in batches(pairs, recipe.batch, chance))
+    for step, batch in enumerate(order, 1):
+        loss = loss_of(logits_of(model, tokenizer, batch, recipe), truth_of(batch, recipe))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(free, 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step % 100 == 0 or step == steps:
+            spent = time.perf_counter() - began
+            click.echo(f"step {step}/{steps} loss {loss.item():.3f} {spent:.0f} s", err=True)
     return model.eval(), tokenizer
+
+
+def started(weights: Path, recipe: Recipe) -> tuple[Any, Any]:
+    """The encoder with one logit, as few layers as the recipe wants, and its tokenizer."""
+    torch = require("torch", extra="checker")
+    transformers = require("transformers", extra="checker")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(weights)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(weights, num_labels=1, dtype=torch.float32)
+    if recipe.layers:
+        stack = model.base_model.encoder.layer
+        kept = [stack[round(n * (len(stack) - 1) / max(1, recipe.layers - 1))] for n in range(recipe.layers)]
+        model.base_model.encoder.layer = torch.nn.ModuleList(kept)
+        model.config.num_hidden_layers = recipe.layers
+    model.base_model.embeddings.word_embeddings.weight.requires_grad_(False)  # rare words keep what they mean
+    return model.to(recipe.device).train(), tokenizer
+
+
+def logits_of(model: Any, tokenizer: Any, batch: Sequence[Pair], recipe: Recipe) -> Any:
+    torch = require("torch", extra="checker")
+    with torch.autocast(recipe.device, dtype=torch.bfloat16, enabled=recipe.device.startswith("cuda")):
+        return model(**encoded(tokenizer, batch, recipe)).logits.reshape(-1).float()
+
+
+def truth_of(batch: Sequence[Pair], recipe: Recipe) -> Any:
+    torch = require("torch", extra="checker")
+    return torch.tensor([float(pair.supported) for pair in batch], device=recipe.device)
 
 
 def batches(pairs: Sequence[Pair], size: int, chance: random.Random) -> Iterable[Sequence[Pair]]:

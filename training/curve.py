@@ -1,12 +1,20 @@
-"""The curves of a run as one HTML file that needs nothing else."""
+"""The curves of a run as one HTML file that needs nothing else, and as event files for TensorBoard.
 
+python -m training.curve RUN/log.jsonl --page curve.html --tensorboard FOLDER
+"""
+
+import argparse
 from html import escape
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-__all__ = ["write_curve"]
+from mia_skill.core.require import require
+from mia_skill.core.script import script
+
+__all__ = ["draw", "write_curve", "write_events"]
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>Training curves</title>
 <style>body{{font:14px sans-serif;max-width:60em;margin:2em auto}}svg{{border:1px solid #ccc;width:100%}}</style>
@@ -15,9 +23,44 @@ WIDE, HIGH = 800, 180
 SHOWN = (("cold", "right"), ("executor", "reward"), ("executor", "right"), ("planner", "reward"), ("planner", "right"))
 
 
+def draw(log: Path) -> None:
+    """`curve.html` beside the log; where TensorBoard is installed, its event files too."""
+    write_curve(log, log.with_name("curve.html"))
+    if find_spec("tensorboard") is not None:
+        write_events(log, log.with_name("tensorboard"))
+
+
+def write_events(log: Path, folder: Path) -> None:
+    """Every number of every step, as `KIND/NAME` over the steps. Event files of an earlier call are replaced.
+
+    Raises:
+        MissingExtraError: tensorboard is not installed.
+    """
+    writing = require("tensorboard.summary.writer.event_file_writer", extra="tensorboard")
+    events = require("tensorboard.compat.proto.event_pb2", extra="tensorboard")
+    summaries = require("tensorboard.compat.proto.summary_pb2", extra="tensorboard")
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    writer = writing.EventFileWriter(str(folder))
+    for line in lines_of(log):
+        if "step" not in line:
+            continue
+        numbers = {name: value for name, value in line.items() if isinstance(value, int | float) and name != "step"}
+        values = [
+            summaries.Summary.Value(tag=f"{line['kind']}/{name}", simple_value=value) for name, value in numbers.items()
+        ]
+        when = float(line.get("at_s", line["step"]))
+        writer.add_event(events.Event(step=line["step"], wall_time=when, summary=summaries.Summary(value=values)))
+    writer.close()
+
+
+def lines_of(log: Path) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in log.read_bytes().splitlines()]
+
+
 def write_curve(log: Path, page: Path) -> None:
     """Draw what `log.jsonl` holds."""
-    lines = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    lines = lines_of(log)
     charts = "".join(chart(kind, name, series(lines, kind, name)) for kind, name in SHOWN)
     report: dict[str, Any] = next((line for line in reversed(lines) if line["kind"] == "report"), {})
     text = escape(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
@@ -37,3 +80,20 @@ def chart(kind: str, name: str, points: list[tuple[float, float]]) -> str:
         f'<h3>{kind}: {name} ({ends})</h3><svg viewBox="0 0 {WIDE} {HIGH}">'
         f'<polyline fill="none" stroke="#0366d6" stroke-width="2" points="{path}"/></svg>'
     )
+
+
+def main() -> None:
+    """Draw a run again."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("log", type=Path)
+    parser.add_argument("--page", type=Path, help="HTML file to write")
+    parser.add_argument("--tensorboard", type=Path, help="folder for event files")
+    given = parser.parse_args()
+    if given.page:
+        write_curve(given.log, given.page)
+    if given.tensorboard:
+        write_events(given.log, given.tensorboard)
+
+
+if __name__ == "__main__":
+    script(main)

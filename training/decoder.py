@@ -8,10 +8,14 @@ autocast (residual stream and logits in float32, products of bfloat16), so that 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch.nn.functional import embedding, linear, scaled_dot_product_attention, silu
-
 from mia_skill.core.errors import InputError
+from mia_skill.core.script import missing
+
+try:
+    import torch
+    from torch.nn.functional import embedding, linear, scaled_dot_product_attention, silu
+except ImportError as cause:
+    raise missing(cause, __name__, "'mia-skill[rl]'") from None
 
 __all__ = ["GraphDecoder", "PlainDecoder", "logits_of"]
 

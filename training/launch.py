@@ -13,6 +13,7 @@ import orjson
 
 from mia_skill.core.errors import InputError
 from mia_skill.core.require import require
+from training.overrides import check_overrides
 from training.record import Stage, check_row
 
 __all__ = ["MACHINES", "Launch", "Machine", "alternation", "check_launch", "environment_for", "export_command"]
@@ -48,16 +49,19 @@ class Launch:
     search: str = "row"
     overrides: tuple[str, ...] = ()
     """For hydra, last: they win."""
+    tensorboard: bool | None = None
+    """Event files under `out`; None: where the package is installed."""
 
     @property
-    def command(self) -> tuple[str, ...]:
-        """What is started."""
+    def settings(self) -> tuple[str, ...]:
+        """What differs from the files of settings, as `KEY=VALUE`."""
         given: dict[str, object] = {
             "data.mia_stage": self.stage,
             "data.train_files": self.data / "train.parquet",
             "data.val_files": self.data / "dev.parquet",
             "actor_rollout_ref.model.path": self.model,
             "trainer.default_local_dir": self.out,
+            "trainer.logger": "[console,tensorboard]" if self.draws else "[console]",
             "mia.search": self.search,
             **SIZES[self.stage],
         }
@@ -65,9 +69,17 @@ class Launch:
             given |= {"+mia.other.base_url": self.other[0], "+mia.other.model": self.other[1]}
         if self.machine != "cpu" and find_spec("flash_attn") is not None:
             given |= FLASH
-        pairs = [f"{key}={value}" for key, value in given.items()]
-        module = [sys.executable, "-m", "training.onverl.main", "--config-name", self.machine]
-        return (*module, *pairs, *self.overrides)
+        return (*(f"{key}={value}" for key, value in given.items()), *self.overrides)
+
+    @property
+    def draws(self) -> bool:
+        """Are curves written for TensorBoard?"""
+        return find_spec("tensorboard") is not None if self.tensorboard is None else self.tensorboard
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What is started."""
+        return (sys.executable, "-m", "training.onverl.main", "--config-name", self.machine, *self.settings)
 
     @property
     def checkpoint(self) -> Path | None:
@@ -92,9 +104,15 @@ def check_launch(launch: Launch) -> None:
     """What can be known to fail before the run.
 
     Raises:
+        ConfigError: a setting is unknown or cannot be used; the message names the nearest.
         InputError: files are missing or unfit, the model is none, the checkpoints are of another model, the disk is
             too full.
+        MissingExtraError: curves for TensorBoard are asked for, and the package is not there.
     """
+    check_overrides(launch.machine, launch.settings)
+    asked = [one for one in launch.overrides if one.lstrip("+").startswith("trainer.logger=")]
+    if "tensorboard" in asked[-1] if asked else launch.draws:
+        require("tensorboard", extra="tensorboard")
     pq = require("pyarrow.parquet", extra="corpus")
     for name in ("train", "dev"):
         file = launch.data / f"{name}.parquet"
@@ -158,6 +176,8 @@ class Leg:
     """Folder of the frozen agent's model; None: nobody replans in the first Executor stage."""
     exported: Path
     port: int
+    python: str = sys.executable
+    """Of the environment that serves: veRL's own has a vLLM on GPUs, and none without."""
 
 
 def alternation(
@@ -170,6 +190,8 @@ def alternation(
     machine: Machine = "one_gpu",
     port: int = 8141,
     overrides: Sequence[str] = (),
+    tensorboard: bool | None = None,
+    python: str = sys.executable,
 ) -> tuple[Leg, ...]:
     """Executor, Planner, Executor, ...: each trained beside the newest export of the other (paper 3.3).
 
@@ -192,7 +214,8 @@ def alternation(
             machine=machine,
             other=(f"http://127.0.0.1:{port}/v1", frozen),
             overrides=tuple(overrides),
+            tensorboard=tensorboard,
         )
-        legs.append(Leg(launch, newest[frozen], folder / "export", port))
+        legs.append(Leg(launch, newest[frozen], folder / "export", port, python))
         newest[stage] = folder / "export"
     return tuple(legs)

@@ -1,7 +1,6 @@
 """Running the stages of an alternation: serve the frozen agent, train, export, next."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -10,12 +9,18 @@ from pathlib import Path
 import httpx
 
 from mia_skill.core.errors import InputError, MiaError, ModelUnreachableError
+from mia_skill.core.group import end_group
 from training.launch import Launch, Leg, check_launch, environment_for, export_command
 
 __all__ = ["StageFailed", "export", "run_launch", "run_legs", "serve_command"]
 
 READY_S = 600.0
 POLL_S = 1.0
+STOP_S = 60.0
+ON_GPU = ("--gpu-memory-utilization", "0.2")
+ON_CPU = ("--dtype", "bfloat16", "--max-num-seqs", "8", "--enforce-eager")
+CACHE = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1"}
+"""Of a server without a GPU, in GiB: by default it takes most of the memory."""
 Say = Callable[[str], None]
 Start = Callable[[Sequence[str], Mapping[str, str]], int]
 Serve = Callable[[Leg, Mapping[str, str], Say], AbstractContextManager[None]]
@@ -25,12 +30,16 @@ class StageFailed(MiaError):
     """A stage ended early; what it had saved can be resumed."""
 
 
-def serve_command(leg: Leg, share: float = 0.2) -> tuple[str, ...]:
-    """The frozen agent, on a share of the GPU that the trainer leaves free."""
-    name = leg.launch.other[1] if leg.launch.other else "frozen"
-    made = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(leg.served)]
-    made += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(leg.port)]
-    return (*made, "--gpu-memory-utilization", f"{share:g}")
+def serve_command(leg: Leg) -> tuple[str, ...]:
+    """The frozen agent, on what the trainer leaves free: a share of the GPU, or a small cache in memory."""
+    made = [leg.python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(leg.served)]
+    made += ["--served-model-name", name_of(leg), "--host", "127.0.0.1", "--port", str(leg.port)]
+    return (*made, *(ON_CPU if leg.launch.machine == "cpu" else ON_GPU))
+
+
+def name_of(leg: Leg) -> str:
+    """Under which the frozen agent is served."""
+    return leg.launch.other[1] if leg.launch.other else "frozen"
 
 
 def started(command: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -93,14 +102,18 @@ def serving(leg: Leg, environment: Mapping[str, str], say: Say) -> Iterator[None
     """The frozen agent is served meanwhile.
 
     Raises:
+        InputError: somebody else serves at its port.
         ModelUnreachableError: its server did not come up.
     """
     if leg.served is None or leg.launch.other is None:
         yield
         return
     url = f"{leg.launch.other[0]}/models"
+    if answers(url):
+        raise InputError(f"somebody serves at {url} already: stop that server, or give --port another one")
     say(f"serving {leg.served} at {leg.launch.other[0]}")
-    server = subprocess.Popen(serve_command(leg), env=dict(environment))
+    # In a session of its own, its engine processes can be ended with it.
+    server = subprocess.Popen(serve_command(leg), env={**CACHE, **environment}, start_new_session=True)
     try:
         until = time.monotonic() + READY_S
         while not answers(url):
@@ -109,8 +122,7 @@ def serving(leg: Leg, environment: Mapping[str, str], say: Say) -> Iterator[None
             time.sleep(POLL_S)
         yield
     finally:
-        server.terminate()
-        server.wait(60)
+        end_group(server, STOP_S)
 
 
 def answers(url: str) -> bool:

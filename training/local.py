@@ -2,31 +2,24 @@
 
 import asyncio
 import copy
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import anyio
 import anyio.to_thread
 
-from mia_skill.core.errors import TrainingError, boundary
+from mia_skill.core.errors import TrainingError
 from training.decoder import PlainDecoder
-from training.groups import Group, Rollout
+from training.groups import Rollout
 from training.policy import Renderer
 from training.policy_store import Policy
-from training.replies import Writing, played_of, replies
-from training.rollout import Rollout as Played
+from training.replies import Writing, replies
+from training.stepper import IDLE, Stepper
 from training.tiny import Learner as Tiny
 from training.tiny import LocalSampler, load
 
-__all__ = ["IDLE", "LocalLearner", "LocalPolicy", "step"]
-
-
-IDLE: dict[str, Any] = {"sample_batch": 64, "context": 128}
-"""Of a trainer that only trains: its own sampler is never asked, so its cache is as small as it gets."""
+__all__ = ["LocalLearner", "LocalPolicy"]
 
 
 class LocalPolicy:
@@ -56,7 +49,7 @@ class LocalPolicy:
 
 
 @dataclass
-class LocalLearner:
+class LocalLearner(Stepper[LocalPolicy]):
     """One GRPO step an update. The trainer's weights are its own; a policy is a copy made when the step is whole."""
 
     folder: Path
@@ -66,10 +59,6 @@ class LocalLearner:
     lora_rank: int = 0
     """0 trains all weights."""
     how: Writing = field(default_factory=Writing)
-    _trainer: Tiny | None = field(default=None, init=False, repr=False)
-    _holds: Policy | None = field(default=None, init=False, repr=False)
-    """The policy whose weights the trainer has; None after a step that broke off."""
-    _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
     def start(self) -> LocalPolicy:
         """The model of the folder."""
@@ -79,32 +68,19 @@ class LocalLearner:
         """A saved one."""
         return LocalPolicy(*load(folder, self.device), self.how)
 
-    def update(self, policy: Policy, groups: Sequence[Group]) -> tuple[Policy, dict[str, float]]:
-        """One step from `policy`.
+    def own(self, policy: Policy) -> LocalPolicy:
+        if not isinstance(policy, LocalPolicy):
+            raise TrainingError(f"a {type(policy).__name__} cannot be trained here: its weights are elsewhere")
+        return policy
 
-        Raises:
-            TrainingError: the policy is not of this learner, a rollout has no tokens, or the step is not finite.
-        """
-        with self._lock:
-            if not isinstance(policy, LocalPolicy):
-                raise TrainingError(f"a {type(policy).__name__} cannot be trained here: its weights are elsewhere")
-            played = played_of(groups)
-            trainer = self._trainer_of(policy)
-            self._holds = None
-            figures = step(trainer, played)
-            if not figures["rows"]:
-                self._holds = policy
-                return policy, figures
-            made = LocalPolicy(copied(trainer, policy.model), trainer.tokenizer, self.how)
-            self._holds = made
-            return made, figures
-
-    def _trainer_of(self, policy: LocalPolicy) -> Tiny:
-        """The trainer with the weights of `policy`: of its last step, or taken over with a fresh optimizer."""
+    def taken(self, policy: LocalPolicy) -> Tiny:
         if self._trainer is None or self._holds is not policy:
             model = copy.deepcopy(policy.model).float()
             self._trainer = Tiny(model, policy.tokenizer, lr=self.lr, lora_rank=self.lora_rank, **IDLE)
         return self._trainer
+
+    def given(self, trainer: Tiny, before: LocalPolicy) -> LocalPolicy:
+        return LocalPolicy(copied(trainer, before.model), trainer.tokenizer, self.how)
 
 
 def copied(trainer: Tiny, like: Any) -> Any:
@@ -116,17 +92,3 @@ def copied(trainer: Tiny, like: Any) -> Any:
     if trainer.lora:
         trainer.model.unmerge_adapter()
     return model
-
-
-def step(trainer: Tiny, played: list[list[Played]]) -> dict[str, float]:
-    """One GRPO step, and what it did.
-
-    Raises:
-        TrainingError: it failed, or its gradient is not finite: look at what led to it.
-    """
-    with boundary(TrainingError, "the update", RuntimeError, ValueError):  # out of memory is a RuntimeError
-        stats = trainer.update(played)
-    if not math.isfinite(stats.grad_norm):
-        raise TrainingError("the gradient is not finite: lower the learning rate, or look at the rewards")
-    names = ("rows", "tokens", "entropy", "drift", "clipped", "grad_norm", "seconds")
-    return {name: float(getattr(stats, name)) for name in names}

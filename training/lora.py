@@ -2,19 +2,16 @@
 
 import shutil
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 
 from mia_skill.core.errors import TrainingError
 from training.adapter import AdapterPool
-from training.groups import Group
-from training.local import IDLE, step
 from training.policy import Renderer
 from training.policy_store import Policy
-from training.replies import Writing, played_of
+from training.replies import Writing
 from training.served import WEIGHTS, ServedPolicy, digest_of
+from training.stepper import IDLE, Stepper
 from training.tiny import Learner as Tiny
 from training.tiny import load
 
@@ -25,7 +22,7 @@ SPARE = 2
 
 
 @dataclass
-class AdapterLearner:
+class AdapterLearner(Stepper[ServedPolicy]):
     """Trains adapters here, has the server serve them. One learner serves many namespaces: it takes over whatever
     policy it is handed, and only the adapter is copied."""
 
@@ -41,10 +38,7 @@ class AdapterLearner:
     lr: float = 1e-4
     rank: int = 8
     how: Writing = field(default_factory=Writing)
-    _trainer: Tiny | None = field(default=None, init=False, repr=False)
-    _holds: Policy | None = field(default=None, init=False, repr=False)
     _made: list[Path] = field(default_factory=list, init=False, repr=False)
-    _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)  # versions that count are kept elsewhere
@@ -59,27 +53,19 @@ class AdapterLearner:
             return self.start()
         return ServedPolicy(self.pool, self._renderer(), digest_of(folder, self.namespace), folder, self.how)
 
-    def update(self, policy: Policy, groups: Sequence[Group]) -> tuple[Policy, dict[str, float]]:
-        """One step of the adapter, from `policy`.
+    def own(self, policy: Policy) -> ServedPolicy:
+        if not isinstance(policy, ServedPolicy):
+            raise TrainingError(f"a {type(policy).__name__} has no adapter that could be trained")
+        return policy
 
-        Raises:
-            TrainingError: the policy is not of this learner, a rollout has no tokens, or the step is not finite.
-        """
-        with self._lock:
-            if not isinstance(policy, ServedPolicy):
-                raise TrainingError(f"a {type(policy).__name__} has no adapter that could be trained")
-            played = played_of(groups)
-            trainer = self.trainer
-            if self._holds is not policy:
-                take(trainer, policy.folder)
-            self._holds = None
-            figures = step(trainer, played)
-            if not figures["rows"]:
-                self._holds = policy
-                return policy, figures
-            made = self.load(self._written(trainer))
-            self._holds = made
-            return made, figures
+    def taken(self, policy: ServedPolicy) -> Tiny:
+        trainer = self.trainer
+        if self._holds is not policy:
+            take(trainer, policy.folder)
+        return trainer
+
+    def given(self, trainer: Tiny, before: ServedPolicy) -> ServedPolicy:
+        return self.load(self._written(trainer))
 
     @property
     def trainer(self) -> Tiny:

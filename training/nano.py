@@ -17,12 +17,18 @@ from time import perf_counter
 from typing import Any
 
 import orjson
-import torch
 
 from mia_skill.core.config import BudgetConfig
 from mia_skill.core.errors import InputError
+from mia_skill.core.script import missing, script
+
+try:
+    import torch
+except ImportError as cause:
+    raise missing(cause, __name__, "'mia-skill[rl]'") from None
+
 from training.course import Course, forgetful, is_new
-from training.curve import write_curve
+from training.curve import draw
 from training.guards import Guard, GuardLimits
 from training.policy import Renderer, TokenPolicy
 from training.rollout import Role, Rollout, Setting, roll_out
@@ -71,6 +77,10 @@ class Options:
     """Share of right answers at which the next number of hops joins."""
     test: int = 1000
     probe: int = 128
+    looks: int = 256
+    """Questions of the training worlds that no step sees, on which the policies of a stage are compared."""
+    look_every: int = 2
+    """Steps between two such comparisons. The best policy of a stage is what it leaves, not its last one."""
     context: int = 1024
     seed: int = 0
     lora_rank: int = 0
@@ -124,7 +134,7 @@ class Nano:
             await self.once(name, stage)
         report = {name: result for name, result in self.state["done"].items() if result}
         self.log("report", seconds=self.clock(), **report)
-        write_curve(options.out / "log.jsonl", options.out / "curve.html")
+        draw(options.out / "log.jsonl")
         return report
 
     def stages(self) -> list[tuple[str, Callable[[], Awaitable[dict[str, Any]]]]]:
@@ -211,10 +221,12 @@ class Nano:
         options, learner = self.options, self.learner(role)
         at = self.state["stage"].setdefault(role, {"step": 0, "hops": min(2, max(options.hops)), "spent_s": 0.0})
         before, began, guard = at["spent_s"], self.clock(), Guard(GUARDS)
+        if "best" not in at:
+            await self.look(role, at)
         while at["step"] < options.steps and at["spent_s"] < part * options.budget_s:
             rng = random.Random(f"{role} {options.seed} {at['step']}")
             torch.manual_seed(rng.getrandbits(32))
-            tasks = [task for task in self.course.train if task.hops <= at["hops"]]
+            tasks = [task for task in self.course.train[: -len(self.looked)] if task.hops <= at["hops"]]
             chosen = rng.sample(tasks, min(options.questions, len(tasks)))
             groups, stats, played = await grpo_step(
                 learner, chosen, self.player(role), rollouts=options.rollouts, updates=options.updates, rng=rng
@@ -226,6 +238,8 @@ class Nano:
             right_now = line["right"] >= options.rise
             at["hops"] = min(at["hops"] + right_now, max(options.hops))
             at["step"] += 1
+            if at["step"] % options.look_every == 0:
+                await self.look(role, at)
             at["spent_s"] = before + self.clock() - began
             stop = guard.look(figures_of(line))
             if stop:
@@ -234,9 +248,26 @@ class Nano:
             if options.keep_every and at["step"] % options.keep_every == 0:
                 learner.checkpoint(options.out / f"{role}.pt")
                 self.keep_state()
+        if at["step"] % options.look_every:
+            await self.look(role, at)
+        learner.restore(options.out / f"{role}.best.pt")
         learner.save(options.out / role)
         learner.checkpoint(options.out / f"{role}.pt")
         return {}
+
+    @property
+    def looked(self) -> Sequence[Task]:
+        """What `look` asks."""
+        return self.course.train[-max(1, min(self.options.looks, len(self.course.train) // 4)) :]
+
+    async def look(self, role: Role, at: dict[str, Any]) -> None:
+        """A longer stage can end worse than it was (docs/lab_notes.md, the nano reproduction): keep the best so far."""
+        learner = self.learner(role)
+        right = share(await self.play_all(role, self.looked, learner, self.learner("executor")))
+        if right > at.get("best", -1.0):
+            at["best"] = right
+            learner.checkpoint(self.options.out / f"{role}.best.pt")
+        self.log("look", role=role, step=at["step"], right=right, best=at["best"])
 
     def told(self, groups: Sequence[Sequence[Rollout]], stats: Sequence[Any]) -> dict[str, Any]:
         """What one step did, in numbers."""
@@ -331,5 +362,10 @@ def options_of(arguments: Sequence[str]) -> Options:
     return replace(base, **chosen)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """A whole run."""
     asyncio.run(Nano(options_of(sys.argv[1:])).run())
+
+
+if __name__ == "__main__":
+    script(main)

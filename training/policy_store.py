@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -52,13 +52,14 @@ class Learner(Protocol):
 
 
 class PolicyStore:
-    """Folders `versions/N`, each written beside and renamed into place: a kill leaves none that is half there."""
+    """Folders `versions/N`, each written beside and renamed into place, and renamed before it is deleted: a kill
+    leaves none that is half there."""
 
     def __init__(self, folder: Path, learner: Learner) -> None:
         self._folder = folder / "versions"
         self._learner = learner
         self._folder.mkdir(parents=True, exist_ok=True)
-        for left in self._folder.glob("*.partial"):
+        for left in (*self._folder.glob("*.partial"), *self._folder.glob("*.gone")):
             shutil.rmtree(left)
 
     def keep(self, version: int, policy: Policy) -> None:
@@ -76,6 +77,36 @@ class PolicyStore:
             shutil.rmtree(place, ignore_errors=True)
             os.replace(partial, place)
 
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """Those that are kept, oldest first."""
+        return tuple(sorted(int(place.name) for place in self._folder.iterdir() if place.name.isdigit()))
+
+    def before(self, version: int) -> int:
+        """The kept version at or next before one; 0, the start, where there is none."""
+        return max((one for one in self.versions if one <= version), default=0)
+
+    def prune(self, most: int, needed: Collection[int], floor: int) -> tuple[int, ...]:
+        """Delete versions until at most `most` are left; never one that is `needed`. First those before `floor`, that
+        nobody will go back to, then such that what is left lies evenly. Answers which are gone.
+
+        Raises:
+            BankUnwritableError: one could not be deleted; those that are kept are whole.
+        """
+        kept, gone = list(self.versions), []
+        while len(kept) > most and (spare := [one for one in kept[:-1] if one not in needed]):
+            old = spare[0] < floor
+            gone.append(spare[0] if old else min(spare, key=lambda one: (gap(kept, one), one)))
+            kept.remove(gone[-1])
+        with boundary(BankUnwritableError, "deleting old versions of the policy", OSError):
+            for version in gone:
+                place = self._folder / str(version)
+                doomed = place.with_suffix(".gone")
+                shutil.rmtree(doomed, ignore_errors=True)
+                os.replace(place, doomed)
+                shutil.rmtree(doomed)
+        return tuple(gone)
+
     def load(self, version: int) -> Policy:
         """A kept version; 0 is the start.
 
@@ -87,7 +118,14 @@ class PolicyStore:
             return self._learner.load(place)
         if version == 0:
             return self._learner.start()
-        raise InputError(f"version {version} is not kept")
+        kept = ", ".join(map(str, self.versions)) or "none"
+        raise InputError(f"version {version} is not kept: there is {kept}")
+
+
+def gap(kept: Sequence[int], one: int) -> int:
+    """Between the neighbours of a version that is not the last."""
+    at = kept.index(one)
+    return kept[at + 1] - (kept[at - 1] if at else 0)
 
 
 class ScriptedPolicy:

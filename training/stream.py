@@ -10,6 +10,7 @@ for the same id gives the same replies, and not its tokens.
 import hashlib
 import hmac
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,8 +20,9 @@ import anyio
 import anyio.to_thread
 
 from mia_skill.core.asgi import Refusal
-from mia_skill.core.errors import InputError, MiaError
+from mia_skill.core.errors import BankUnwritableError, InputError, MiaError
 from mia_skill.core.types import Text, Value
+from retrieval.standing import Rules, Standing, told
 from training.groups import Group, Rollout
 from training.journal import Journal
 from training.policy_store import Learner, Policy, PolicyStore
@@ -59,12 +61,19 @@ class StreamTrainer:
         canary: Canary | None = None,
         tolerance: float = 0.1,
         watch: RewardWatch | None = None,
+        judge_rules: Rules | None = None,
+        keep_versions: int = 8,
         name: str = "policy",
     ) -> None:
         self.groups_per_update, self.width, self.most_waiting, self.name = groups_per_update, width, most_waiting, name
         self._learner, self._canary, self._tolerance = learner, canary, tolerance
         self._watch = watch or RewardWatch()
-        self._store = PolicyStore(folder, learner)
+        self._rules, self.judge, self._sound = judge_rules, Standing(), 0
+        self.held: dict[str, int] = {}
+        """Rewarded samples on probation: they teach when the canaries of whoever rewards prove it (None: at once)."""
+        self._store, self._keep = PolicyStore(folder, learner), keep_versions
+        self._writing: Counter[int] = Counter()
+        """Requests under way, by the version that answers them."""
         self._secret = secret_of(folder / "secret")
         self._journal = Journal(folder / "journal.log")
         self.groups: dict[str, Group] = {}
@@ -75,7 +84,7 @@ class StreamTrainer:
         """Versions that were gone back from: what they wrote teaches nobody."""
         self.scores: dict[int, float] = {}
         """Of versions, by the canary."""
-        self.version = self.latest = self.updates = self.refused = self.rollbacks = self.set_aside = 0
+        self.version = self.latest = self.updates = self.refused = self.rollbacks = self.set_aside = self.doubted = 0
         self.failure, self._failed = "", 0
         self.metrics: dict[str, float] = {}
         for record in self._journal.records():
@@ -96,9 +105,12 @@ class StreamTrainer:
                 group = self.groups[key]
                 told = [one.model_copy(update={"reward": r}) for one, r in zip(group.rollouts, rewards, strict=True)]
                 self.groups[key] = group.model_copy(update={"rollouts": tuple(told)})
-                known = [float(one) for one in rewards if one is not None]
-                if known and key not in self.consumed:
-                    self._watch.saw(group.rollouts[0].version, sum(known) / len(known))
+                if self._rules is None:
+                    self._believe(key)
+                else:
+                    self.held[key] = self.judge.seen
+            case {"kind": "judge", "right": bool(right)} if self._rules is not None:
+                self._hear(right, self._rules)
             case {"kind": "version", "version": int(version), "groups": list(keys)}:
                 self.version = version
                 self.latest = max(self.latest, version)
@@ -112,10 +124,34 @@ class StreamTrainer:
             case {"kind": "score", "version": int(version), "score": float(score)}:
                 self.scores[version] = score
 
+    def _believe(self, key: str) -> None:
+        """The rewards of this sample may teach."""
+        group = self.groups[key]
+        known = [one.reward for one in group.rollouts if one.reward is not None]
+        if known and key not in self.consumed:
+            self._watch.saw(group.rollouts[0].version, sum(known) / len(known))
+
+    def _hear(self, right: bool, rules: Rules) -> None:
+        """A canary of whoever rewards: some held samples are believed, or never learnt from."""
+        self.judge = told(self.judge, right, rules)
+        for key, seen in list(self.held.items()):
+            fate = self.judge.fate(seen)
+            if fate is None:
+                continue
+            del self.held[key]
+            if fate:
+                self._believe(key)
+            elif key not in self.consumed:
+                self._done([key])
+                self.doubted += 1
+        if self.judge.clear:
+            self._sound = self.version
+
     def _done(self, keys: Sequence[str]) -> None:
         """Nothing is learnt from these any more, so their tokens are let go."""
         for key in keys:
             self.consumed.add(key)
+            self.held.pop(key, None)
             self._open.pop(key, None)
             if (group := self.groups.get(key)) is not None:
                 texts = tuple(one.model_copy(update={"tokens": ()}) for one in group.rollouts)
@@ -127,6 +163,7 @@ class StreamTrainer:
         self.abandoned.discard(version)
         self._done([key for key in self._open if self.groups[key].rollouts[0].version in self.abandoned])
         self.version = version
+        self._sound = min(self._sound, version)
         self.rollbacks += 1
         self._watch.clear()
 
@@ -145,7 +182,11 @@ class StreamTrainer:
             if self.waiting >= self.most_waiting:
                 raise Refusal(429, f"{self.waiting} samples wait for feedback or for an update", 2)
             policy, version = self.policy, self.version
-            written = await policy.sample(prompt, n or self.width)
+            self._writing[version] += 1
+            try:
+                written = await policy.sample(prompt, n or self.width)
+            finally:
+                self._writing[version] -= 1
             rollouts = tuple(one.model_copy(update={"version": version, "reward": None}) for one in written)
             made = Group(key=id_, prompt=prompt, rollouts=rollouts)
             if id_ not in self.groups:  # the same sample may have come twice at once
@@ -180,9 +221,23 @@ class StreamTrainer:
         for reward in rewards:
             Rollout(text="", reward=reward)
         self._write(kind="reward", id=id_, rewards=list(rewards))
+        self._look()
+        return "accepted"
+
+    async def judge_canary(self, right: bool) -> None:
+        """A case of known reward came back from whoever rewards. An alarm goes back to the version that served when
+        the canaries were good last; no update is made until they are good again.
+
+        Raises:
+            MiaError: loading the earlier version failed.
+        """
+        self._write(kind="judge", right=right)
+        await self.guard(canary=False)
+        self._look()
+
+    def _look(self) -> None:
         if len(self.ready) >= self.groups_per_update:
             self._wake.set()
-        return "accepted"
 
     def _ticket(self, id_: str) -> str:
         return hmac.new(self._secret, id_.encode(), hashlib.sha256).hexdigest()
@@ -194,8 +249,8 @@ class StreamTrainer:
 
     @property
     def ready(self) -> list[Group]:
-        """Groups with feedback, oldest first."""
-        waiting = (self.groups[key] for key in self._open)
+        """Groups with feedback that may teach, oldest first."""
+        waiting = (self.groups[key] for key in self._open if key not in self.held)
         return [group for group in waiting if any(one.reward is not None for one in group.rollouts)]
 
     async def update(self, *, partial: bool = False) -> bool:
@@ -206,7 +261,7 @@ class StreamTrainer:
                 set aside.
         """
         async with self._updating:
-            groups = self.ready[: self.groups_per_update]
+            groups = [] if self.judge.alarm else self.ready[: self.groups_per_update]
             if not groups or (len(groups) < self.groups_per_update and not partial):
                 return False
             keys = [group.key for group in groups]
@@ -230,7 +285,28 @@ class StreamTrainer:
                 self._write(kind="score", version=self.latest + 1, score=score)
             self._write(kind="version", version=self.latest + 1, groups=keys)
             self.policy = made
+            await self._tidy()
             return True
+
+    @property
+    def needed(self) -> frozenset[int]:
+        """Versions that are served, that requests under way began with, or that it would go back to by itself."""
+        best = max(self.scores, key=lambda version: (self.scores[version], version), default=self.version)
+        writing = {version for version, count in self._writing.items() if count}
+        return frozenset({self.version, self.latest, self._sound, best, self._floor_version}) | writing
+
+    @property
+    def _floor_version(self) -> int:
+        """The oldest that falling rewards may yet bring back."""
+        horizon = self._watch.horizon
+        return self._store.before(self.version if horizon is None else horizon)
+
+    async def _tidy(self) -> None:
+        """Delete versions beyond those to keep. A disk that refuses is told of, and undoes no update."""
+        try:
+            await anyio.to_thread.run_sync(self._store.prune, self._keep, self.needed, self._floor_version)
+        except BankUnwritableError as error:
+            self.failure = str(error)
 
     async def _learnt(self, groups: Sequence[Group]) -> tuple[Policy | None, float | None]:
         """The next policy, kept on disk and ready to serve, with its score; None when the canary refuses it."""
@@ -253,16 +329,18 @@ class StreamTrainer:
         return max(self.scores.values()) - self._tolerance
 
     async def guard(self, *, canary: bool = True) -> int | None:
-        """Go back by itself when the rewards or the canary's score of the served policy fell. Answers where to.
+        """Go back by itself when the rewards or the canary's score of the served policy fell, or when whoever rewards
+        is not believed any more. Answers where to.
 
         Raises:
             MiaError: the canary, or loading the earlier version, failed.
         """
-        refuge = self._watch.refuge
+        refuge = min(self._sound, self.version) if self.judge.alarm else self._watch.refuge
         if refuge is None and canary and self._canary is not None and self.scores:
             score = float(await self._canary(self.policy))
             best = max(self.scores, key=lambda version: (self.scores[version], version))
             refuge = best if score < self._floor else None
+        refuge = None if refuge is None else self._store.before(refuge)  # between versions that are kept
         if refuge is None or refuge == self.version:
             return None
         await self.rollback(refuge)

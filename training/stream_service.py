@@ -1,11 +1,9 @@
 """The streaming trainer over HTTP: upstream's routes (spec section 11) and typed ones of our own."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
-from runpy import run_path
 from typing import Annotated, Any
 
-import httpx
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -14,12 +12,12 @@ from mia_skill.core.errors import InputError, JudgeError
 from mia_skill.core.json_service import JsonService, Route
 from mia_skill.core.types import Text
 from training.policy_store import Policy
+from training.reward_function import Reward, same_text
 from training.stream import Canary, StreamTrainer
+from training.stream_canaries import RewardCanaries
 
-__all__ = ["Reward", "canary_of", "file_reward", "reward_service", "same_text", "stream_service", "url_reward"]
+__all__ = ["canary_of", "reward_service", "stream_service"]
 
-Reward = Callable[[str, str, str], Awaitable[float | None]]
-"""(question, reply, gold) to a reward; None masks the sample."""
 Id = Annotated[str, Field(min_length=1, max_length=200)]
 MOST_ENTRIES = 10_000
 IMAGES_AT_MOST = 1_000
@@ -83,43 +81,6 @@ class Back(Taken):
     version: int = Field(ge=0)
 
 
-async def same_text(_question: str, reply: str, gold: str) -> float:
-    """1 when the reply is the gold answer, whatever its case; else 0."""
-    return float(reply.strip().casefold() == gold.strip().casefold())
-
-
-def file_reward(path: Path) -> Reward:
-    """`reward(question, reply, gold)` of a Python file of the user's own: the one place to plug feedback in.
-
-    Raises:
-        InputError: the file has no such function.
-    """
-    found = run_path(str(path)).get("reward")
-    if not callable(found):
-        raise InputError(f"{path.name} defines no reward(question, reply, gold)")
-
-    async def reward(question: str, reply: str, gold: str) -> float | None:
-        given: float | None = found(question, reply, gold)
-        return given
-
-    return reward
-
-
-def url_reward(url: str) -> Reward:
-    """A service that takes {question, reply, gold} and answers {"reward": number or null}. A failure masks."""
-
-    async def reward(question: str, reply: str, gold: str) -> float | None:
-        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
-            try:
-                told = await client.post(url, json={"question": question, "reply": reply, "gold": gold})
-                value = told.raise_for_status().json()["reward"]
-            except (httpx.HTTPError, ValueError, KeyError, TypeError):
-                return None
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-    return reward
-
-
 def canary_of(path: Path, reward: Reward) -> Canary:
     """The mean reward of a policy's first reply to the questions of a file (JSON lines of question, ground_truth).
 
@@ -159,7 +120,7 @@ class GoldDesk:
         for one in given.entries:
             if self.golds.get(one.data_id, one.ground_truth) != one.ground_truth:
                 raise Refusal(409, f"another ground truth is registered for {one.data_id!r}")
-        self.golds |= {one.data_id: one.ground_truth for one in given.entries}
+        self.golds.update({one.data_id: one.ground_truth for one in given.entries})
         while len(self.golds) > MOST_ENTRIES:
             del self.golds[next(iter(self.golds))]
         return {"status": "success", "registered": len(given.entries)}
@@ -185,9 +146,10 @@ class GoldDesk:
 class Desk(GoldDesk):
     """Answers the trainer's routes."""
 
-    def __init__(self, trainer: StreamTrainer, reward: Reward) -> None:
+    def __init__(self, trainer: StreamTrainer, reward: Reward, judge_canaries: float = 0.0) -> None:
         super().__init__(reward)
         self.trainer = trainer
+        self.canaries = RewardCanaries(trainer, reward, self.golds, judge_canaries)
         self.pictures: dict[str, int] = {}
 
     async def health(self, _none: object) -> dict[str, object]:
@@ -206,6 +168,9 @@ class Desk(GoldDesk):
             "refused_by_canary": one.refused,
             "rollbacks": one.rollbacks,
             "set_aside": one.set_aside,
+            "judge": {"alarm": one.judge.alarm, "canaries": one.judge.seen, "wrong": one.judge.wrong},
+            "held": len(one.held),
+            "never_learnt": one.doubted,
             "failure": one.failure,
         }
 
@@ -217,6 +182,8 @@ class Desk(GoldDesk):
             answer = await self._one(given.rollout)
         elif not (given.finish or given.flush_partial):
             raise InputError("submit_sample needs a rollout, finish or flush_partial")
+        if given.finish or given.flush_partial:
+            await self.canaries.flush()
         await self.trainer.update(partial=given.finish or given.flush_partial)
         stepped = self.trainer.updates > before
         told: dict[str, object] = {"status": "step" if stepped else "rollout", **answer}
@@ -229,7 +196,8 @@ class Desk(GoldDesk):
         gold = self.golds.get(asked.data_id)
         if gold is not None and asked.data_id not in self.trainer.consumed:
             rewards = [await self.reward(asked.question, text, gold) for text in made.texts]
-            self.trainer.feedback(made.id, made.ticket, rewards)
+            if self.trainer.feedback(made.id, made.ticket, rewards) == "accepted":
+                await self.canaries.rewarded(asked.data_id, asked.question)
         return made.model_dump(mode="json")
 
     async def submit_batch(self, given: SubmitBatch) -> dict[str, object]:
@@ -254,7 +222,15 @@ class Desk(GoldDesk):
 
     async def feedback(self, given: Said) -> dict[str, object]:
         """A user's word on one sample, whenever it comes."""
-        return {"status": self.trainer.feedback(given.id, given.ticket, given.rewards)}
+        told = self.trainer.feedback(given.id, given.ticket, given.rewards)
+        if told == "accepted":
+            await self.canaries.said(given.id)
+        return {"status": told}
+
+    async def register_gts(self, given: Golds) -> dict[str, object]:
+        told = await super().register_gts(given)
+        await self.canaries.registered([one.data_id for one in given.entries])
+        return told
 
     async def check(self, _given: dict[str, JsonValue]) -> dict[str, object]:
         """Look at rewards and canaries of the served version now."""
@@ -274,10 +250,15 @@ def reward_service(reward: Reward = same_text, *, hosts: Collection[str] | None 
 
 
 def stream_service(
-    trainer: StreamTrainer, *, reward: Reward = same_text, hosts: Collection[str] | None = None
+    trainer: StreamTrainer,
+    *,
+    reward: Reward = same_text,
+    judge_canaries: float = 0.0,
+    hosts: Collection[str] | None = None,
 ) -> JsonService:
-    """The application."""
-    desk = Desk(trainer, reward)
+    """The application. `judge_canaries` is the share of rewarded samples after which the reward function, too, is put
+    to the test; the trainer then needs rules for it."""
+    desk = Desk(trainer, reward, judge_canaries)
     routes = (
         Route("GET", "/health", desk.health, about="state of the trainer"),
         Route("POST", "/submit_sample", desk.submit_sample, SubmitSample, "roll out one question"),

@@ -18,11 +18,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
-from torch.nn.functional import log_softmax
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from mia_skill.core.errors import InputError, TrainingError, boundary
+from mia_skill.core.script import missing
 
-from mia_skill.core.errors import InputError
+try:
+    import torch
+    from torch.nn.functional import log_softmax
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+except ImportError as cause:
+    raise missing(cause, __name__, "'mia-skill[rl]'") from None
+
 from training.advantage import group_advantages
 from training.decoder import GraphDecoder, PlainDecoder, logits_of
 from training.policy import Conversation, Renderer, Sampled
@@ -146,6 +151,8 @@ class LocalSampler:
         return "length" if len(ids) >= one.most else None
 
 
+# 2. Playing: `training.rollout.roll_out`, the episode that serves users --------------------------------------------
+
 # 3. From rewards to weights ------------------------------------------------------------------------------------------
 
 
@@ -258,10 +265,15 @@ class Learner:
         self.tokenizer.save_pretrained(folder)
 
     def checkpoint(self, file: Path) -> None:
-        """Everything that a resumed run needs, renamed into place when it is whole."""
+        """Everything that a resumed run needs, renamed into place when it is whole.
+
+        Raises:
+            TrainingError: it cannot be written (a full disk); the checkpoint before it is still there.
+        """
         partial = file.with_suffix(".partial")
-        torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}, partial)
-        partial.replace(file)
+        with boundary(TrainingError, f"writing {file}", OSError, RuntimeError):
+            torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}, partial)
+            partial.replace(file)
 
     def restore(self, file: Path) -> None:
         """Go on from a checkpoint.

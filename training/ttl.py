@@ -6,10 +6,11 @@ learnt from. The answer that counts can therefore not have seen this batch's lab
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mia_skill.agents.canaries import believed
 from mia_skill.agents.explore import Attempt, Exploration, Judging, Picking, Student
 from mia_skill.agents.manager import Manager
 from mia_skill.agents.stream import Record, Stream
@@ -59,6 +60,8 @@ class Learned(Value):
     update: UpdateStats
     stored: int
     """Questions of which something was kept."""
+    believed: bool
+    """False: the judge's canaries speak against it, so its verdicts are no samples: no reward, no update."""
     skipped: int
     """Questions that failed as a whole: no sample, not wrong answers."""
 
@@ -81,10 +84,14 @@ class TestTime:
     width: int = 4
     """G (paper: 4)."""
     namespace: str = "default"
+    parallel: int = 16
+    """Plans under way at most."""
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     listener: Listener = silent
     talks: Talks | None = None
     """Of a student whose weights learn."""
+    vouch: Callable[[], Awaitable[bool]] = believed
+    """Of a watched judge (`CanaryWatch.vouch`): may the verdicts of this batch move weights?"""
     answered: int = 0
 
     async def batch(self, questions: Sequence[Question]) -> Learned:
@@ -98,7 +105,8 @@ class TestTime:
         stream = self._stream(lambda one: records.append(self._recorded(one)))
         explored = await stream.answer(questions)
         await stream.finish(explored)
-        rewards = [rewards_of(one, self.talks) for one in explored]
+        vouched = await self.vouch()
+        rewards = [rewards_of(one, self.talks) if vouched else (None,) * len(one.plans) for one in explored]
         await self.listener(Event(stage="update", message=self.updater.name))
         groups = [group_of(*both, self.talks) for both in zip(explored, rewards, strict=True)]
         stats = await self.updater.update(groups)
@@ -112,6 +120,7 @@ class TestTime:
             rewards=tuple(rewards),
             update=stats,
             stored=sum(stored),
+            believed=vouched,
             skipped=len(questions) - len(explored),
         )
 
@@ -125,6 +134,7 @@ class TestTime:
             record=record,
             width=self.width,
             namespace=self.namespace,
+            parallel=self.parallel,
             rng=self.rng,
             listener=self.listener,
         )

@@ -37,6 +37,11 @@ class RewardWatch:
         self._seen.clear()
 
     @property
+    def horizon(self) -> int | None:
+        """The earliest version it may yet answer with; None before the first sample."""
+        return self._seen[min(self.window, len(self._seen)) - 1][0] if self._seen else None
+
+    @property
     def refuge(self) -> int | None:
         """The version to go back to: the one that wrote when the rewards were still good; None while all is well."""
         if len(self._seen) < 2 * self.window:

@@ -2,8 +2,9 @@
 
 Ways: `static` (no memory, no learning), `memory`, `gold` (memory and weights learn from gold verdicts), `unsupervised`
 (the same from our own evidence checks, abstentions masked), `wrong` (as gold, but a stretch of the stream is judged
-wrongly). The frozen ways share a process, the learning ones have one for each seed; all start from one set of weights,
-see the same questions in the same order, so that their answers can be compared. `--show` shows old results again.
+wrongly), `guarded` (as wrong, with canaries beside the judge; only where `--ways` names it). The frozen ways share a
+process, the learning ones have one for each seed; all start from one set of weights, see the same questions in the same
+order, so that their answers can be compared. `--show` shows old results again.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from time import perf_counter
@@ -21,6 +23,8 @@ from typing import Any
 
 import orjson
 
+from mia_skill.agents.canaries import CanaryWatch, believed, watched
+from mia_skill.agents.explore import Judging
 from mia_skill.agents.manager import Manager
 from mia_skill.core.config import BudgetConfig
 from mia_skill.core.errors import MiaError
@@ -29,7 +33,7 @@ from mia_skill.core.verdict import Case, Verdict
 from retrieval.bank import MemoryQuery
 from retrieval.embed import HashEmbedder
 from retrieval.sqlite_bank import SqliteBank
-from training.gold import GoldJudge, first_plan
+from training.gold import GoldJudge, Stretch, first_plan, known_cases
 from training.groups import Group, NullUpdater, UpdateStats, stats_of
 from training.policy import Renderer, TokenPolicy
 from training.replies import played_of
@@ -44,6 +48,9 @@ __all__ = ["WAYS", "Options", "play"]
 
 FROZEN = ("static", "memory")
 WAYS = (*FROZEN, "gold", "unsupervised", "wrong")
+GUARDED = "guarded"
+CANARIES = 0.1
+"""Canaries a judgment of the guarded way."""
 LIMITS = BudgetConfig(steps=8, searches=8, tokens=1_000_000)
 START_S = 25.0
 """Of the budget, for loading and for the report."""
@@ -141,10 +148,13 @@ class Stream:
     shelf: WorldShelf
     lied: frozenset[str]
     """Questions that a wrong judge gets wrong."""
+    known: tuple[Task, ...] = ()
+    """Tasks beside the stream, for canaries."""
 
     def right(self, question: Question, answer: str) -> bool:
         """Is it the gold answer?"""
-        return bool(exact_match(answer, self.tasks[question.text].gold))
+        task = self.tasks.get(question.text) or next(one for one in self.known if one.question.text == question.text)
+        return bool(exact_match(answer, task.gold))
 
 
 def stream_of(options: Options, seed: int) -> Stream:
@@ -153,7 +163,9 @@ def stream_of(options: Options, seed: int) -> Stream:
     chosen = random.Random(f"stream {seed}").sample(list(tasks), min(options.questions, len(tasks)))
     third, count = len(chosen) // 3, round(options.lie * len(chosen))
     lied = frozenset(task.question.text for task in chosen[third : third + count])
-    return Stream({task.question.text: task for task in chosen}, WorldShelf(world), lied)
+    asked = {task.question.text: task for task in chosen}
+    known = tuple(task for task in tasks if task.question.text not in asked)[:40]
+    return Stream(asked, WorldShelf(world), lied, known)
 
 
 async def evidence(_question: Question, case: Case, /) -> Verdict:
@@ -164,47 +176,80 @@ async def evidence(_question: Question, case: Case, /) -> Verdict:
 async def play(options: Options, way: str, seed: int, pens: Pens) -> dict[str, Any]:
     """One way on one seed."""
     began, stream, lines = perf_counter(), stream_of(options, seed), dict[str, Line]()
+    student, stretch = student_of(options, pens, stream), stretch_of(way, stream)
+
+    def record(one: Answered) -> None:
+        stretch.reached(one.question)
+        told, task = stream.right(one.question, one.answer), stream.tasks[one.question.text]
+        lines[one.question.text] = Line(way, seed, one.number, told, bool(one.answer), task.hops, task.shape)
+
+    with tempfile.TemporaryDirectory() as folder:
+        bank = SqliteBank.open(Path(folder) / "bank.sqlite3", HashEmbedder())
+        gold = GoldJudge(stream.right, stretch)
+        watch = watch_of(stream, gold, bank, seed) if way == GUARDED else None
+        judge: Judging = evidence if way == "unsupervised" else gold
+        loop = TestTime(
+            manager=Manager(bank, watched=frozenset({"gold"}) if watch else frozenset()),
+            student=student,
+            judge=watched(judge, watch) if watch else judge,
+            vouch=watch.vouch if watch else believed,
+            updater=InPlace(pens.learner) if pens.learner else NullUpdater(),
+            pick=first_plan,
+            query=partial(query_of, 0 if way == "static" else 2, seed),
+            record=record,
+            width=options.width if pens.learner else 1,
+            parallel=options.batch * options.width,
+            rng=random.Random(seed),
+            talks=student if pens.learner else None,
+        )
+        steps = await batches(options, loop, stream, began)
+        bank.close()
+    told = {"way": way, "seed": seed, "lines": lines_of(way, seed, stream, lines, steps), "steps": steps}
+    return told | {"searches": student.searches, "written": student.written, "seconds": perf_counter() - began}
+
+
+def student_of(options: Options, pens: Pens, stream: Stream) -> TokenStudent:
+    """Who plans and executes."""
 
     def pen(sampler: Any, warm: float) -> TokenPolicy:
         return TokenPolicy(sampler, pens.renderer, temperature=warm, context=options.context, max_tokens=options.tokens)
 
     # One plan is the likeliest one; several must differ.
     warm = 1.0 if pens.learner else 0.0
-    student = TokenStudent(lambda: pen(pens.planner, warm), lambda: pen(pens.executor, 0.0), stream.shelf, LIMITS)
-    gold = GoldJudge(stream.right, lambda question: way == "wrong" and question.text in stream.lied)
+    return TokenStudent(lambda: pen(pens.planner, warm), lambda: pen(pens.executor, 0.0), stream.shelf, LIMITS)
 
-    def record(one: Answered) -> None:
-        told, task = stream.right(one.question, one.answer), stream.tasks[one.question.text]
-        lines[one.question.text] = Line(way, seed, one.number, told, bool(one.answer), task.hops, task.shape)
 
-    def query(one: Question) -> MemoryQuery:
-        shown = 0 if way == "static" else 2
-        return MemoryQuery(text=one.text, k_success=shown, k_failure=0, task=one.id, withhold=0.05, seed=seed)
+def stretch_of(way: str, stream: Stream) -> Stretch:
+    """When the judge of a way lies."""
+    return Stretch(stream.lied if way in ("wrong", GUARDED) else (), stream.tasks)
 
-    with tempfile.TemporaryDirectory() as folder:
-        bank = SqliteBank.open(Path(folder) / "bank.sqlite3", HashEmbedder())
-        loop = TestTime(
-            manager=Manager(bank),
-            student=student,
-            judge=evidence if way == "unsupervised" else gold,
-            updater=InPlace(pens.learner) if pens.learner else NullUpdater(),
-            pick=first_plan,
-            query=query,
-            record=record,
-            width=options.width if pens.learner else 1,
-            rng=random.Random(seed),
-            talks=student if pens.learner else None,
-        )
-        steps = await batches(options, loop, stream, began)
-        bank.close()
-    # A question for which no plan was written has no answer: that is counted, and not left out.
+
+def query_of(shown: int, seed: int, one: Question) -> MemoryQuery:
+    """What to ask the bank."""
+    return MemoryQuery(text=one.text, k_success=shown, k_failure=0, task=one.id, withhold=0.05, seed=seed)
+
+
+def lines_of(
+    way: str, seed: int, stream: Stream, lines: dict[str, Line], steps: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Of every question that was asked. One for which no plan was written has no answer: that is counted, and not left
+    out."""
     asked = list(stream.tasks.values())[: sum(step["asked"] for step in steps)]
     all_lines = [
         lines.get(task.question.text) or Line(way, seed, at, False, False, task.hops, task.shape)
         for at, task in enumerate(asked)
     ]
-    told = {"way": way, "seed": seed, "lines": [asdict(one) for one in all_lines], "steps": steps}
-    return told | {"searches": student.searches, "written": student.written, "seconds": perf_counter() - began}
+    return [asdict(one) for one in all_lines]
+
+
+def watch_of(stream: Stream, gold: GoldJudge, bank: SqliteBank, seed: int) -> CanaryWatch:
+    """Canaries beside the gold judge."""
+
+    async def ask(case: Case) -> Verdict:
+        return await gold(Question(text=case.question), case)
+
+    cases = known_cases([(task.question, task.gold[0]) for task in stream.known], stream.right)
+    return CanaryWatch(ask=ask, tell=bank.canary, cases=cases, share=CANARIES, seed=seed)
 
 
 async def batches(options: Options, loop: TestTime, stream: Stream, began: float) -> list[dict[str, Any]]:
@@ -223,6 +268,7 @@ async def batches(options: Options, loop: TestTime, stream: Stream, began: float
             "skipped": learned.skipped,
             "stored": learned.stored,
         }
+        step["believed"] = learned.believed
         step |= {"groups": learned.update.groups, "masked": learned.update.masked, "took_s": perf_counter() - at}
         steps.append(step | learned.update.metrics)
     return steps

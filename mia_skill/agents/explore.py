@@ -1,7 +1,9 @@
 """Exploring: G plans for one question, one picked before any is carried out, then all carried out (paper 3.4)."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from mia_skill.agents.episode import Crew, Recalling, reflect
@@ -75,14 +77,13 @@ class Exploration:
         attempt = self.attempts[self.picked]
         return attempt.trajectory.answer if attempt else ""
 
-    async def carry_out(self, student: Student) -> None:
-        """All other plans too; one whose model or tool fails is no sample."""
-        for index, plan in enumerate(self.plans):
-            if self.attempts[index] is None:
-                try:
-                    self.attempts[index] = await student.attempt(self.question, plan)
-                except FAILURES:
-                    continue
+    def left(self, student: Student) -> list[Callable[[], Awaitable[None]]]:
+        """All other plans, to be carried out; one whose model or tool fails is no sample."""
+        return [partial(self._carry_out, student, index) for index, one in enumerate(self.attempts) if one is None]
+
+    async def _carry_out(self, student: Student, index: int) -> None:
+        with suppress(*FAILURES):
+            self.attempts[index] = await student.attempt(self.question, self.plans[index])
 
     async def judge(self, judge: Judging) -> None:
         """A verdict on each first and final answer; None where the judge failed."""

@@ -94,6 +94,8 @@ class Manager:
 
     bank: Bank
     model: ChatModel | None = None
+    watched: frozenset[str] = frozenset()
+    """Judges on probation: what their verdicts teach waits in the bank for their canaries."""
 
     async def recall(self, query: MemoryQuery) -> Recall:
         """Units for a question, off the event loop."""
@@ -154,7 +156,11 @@ class Manager:
         if not units and not any(run.memory_ids or run.draw for run in runs):
             raise InputError("there is nothing to remember: no step of this run brought anything back")
         change = Consolidation(
-            units=tuple(units), pairs=pairs_of(kept), credits=credits_of(runs), trials=trials_of(runs)
+            units=tuple(units),
+            pairs=pairs_of(kept),
+            credits=credits_of(runs),
+            trials=trials_of(runs),
+            judge=min({run.judged_by for run in runs if run.outcome is not None} & self.watched, default=""),
         )
         await listener(Event(stage="store", message="writing", done=len(kept), total=len(kept)))
         return await anyio.to_thread.run_sync(partial(self.bank.consolidate, change))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from mia_skill.agents.canaries import CanaryWatch
 from mia_skill.agents.draws import Draws
 from mia_skill.agents.episode import Crew, Episode, run_episode
 from mia_skill.agents.explore import Exploration
@@ -65,6 +66,8 @@ class Mia:
     ledger: Ledger = field(default_factory=Ledger)
     notary: Notary = field(default_factory=Notary)
     alarm: RateAlarm = field(default_factory=RateAlarm)
+    watch: CanaryWatch | None = None
+    """Of the judge, where canaries are configured."""
 
     @property
     def draws(self) -> Draws:
@@ -304,6 +307,8 @@ class Mia:
             verdict, brief = examined, judge_brief(case, examined)
         if odd := self.alarm.saw(verdict.label):
             await listener(Event(stage="judge", message=odd))
+        if self.watch is not None and form is None:
+            await self.watch.judged()
         return Judged(verdict=verdict, brief=brief, receipt=self.notary.issue(case, verdict))
 
     # -- the whole agent --------------------------------------------------------------------------------------
@@ -356,13 +361,15 @@ class Mia:
             raise PlanError("the question has no sample: a model or a tool failed", raw="")
         return told[0]
 
-    def stream(self, record: Record = unrecorded, *, width: int = 4, namespace: str | None = None) -> Stream:
+    def stream(
+        self, record: Record = unrecorded, *, width: int = 4, namespace: str | None = None, parallel: int = 16
+    ) -> Stream:
         """A stream of questions: each is answered with what was learnt before it, recorded, and then learnt from.
 
         Raises:
             ConfigError: a model is missing.
         """
-        return stream_for(self, record, width, namespace)
+        return stream_for(self, record, width, namespace, parallel)
 
     async def verdict(self, case: Case, /) -> Verdict:
         """`judge`, for an episode."""

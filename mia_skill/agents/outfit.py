@@ -76,8 +76,8 @@ def tools_for(mia: "Mia", question: Question, image: "ImageQuery | None") -> tup
     return tuple(tools)
 
 
-def stream_for(mia: "Mia", record: Record, width: int, namespace: str | None) -> Stream:
-    """The configured agents, over a stream of questions.
+def stream_for(mia: "Mia", record: Record, width: int, namespace: str | None, parallel: int) -> Stream:
+    """The configured agents, over a stream of questions; `parallel` plans are carried out at once.
 
     Raises:
         ConfigError: a model is missing.
@@ -102,6 +102,7 @@ def stream_for(mia: "Mia", record: Record, width: int, namespace: str | None) ->
         record=record,
         width=width,
         namespace=namespace or mia.config.memory.namespace,
+        parallel=parallel,
     )
 
 

@@ -21,6 +21,8 @@ from mia_skill.install.inside import check_hosts
 
 __all__ = ["Finding", "doctor", "examine"]
 
+JUDGES = ("endpoint", "evidence")
+"""Whom canaries can be put before."""
 EXTRAS = {
     "corpus": "pyarrow",
     "web": "ddgs",
@@ -128,10 +130,16 @@ def bank(config: MiaConfig) -> Finding:
         opened = open_bank(config)
     except MiaError as error:
         return Finding(part="bank", state="problem", detail=str(config.bank_path), fix=str(error))
-    health = opened.health()
+    health, held = opened.health(), opened.held()
+    alarmed = [judge for judge in JUDGES if opened.standing(judge).alarm]
     opened.close()
     embedder = (health.embedder or "none yet")[:24]
     detail = f"{health.units} units, {health.pairs} plan pairs in {health.path}, embedder {embedder}"
+    detail += f", {held} lessons wait for canaries" if held else ""
+    if alarmed:
+        told = f"the canaries speak against {' and '.join(alarmed)}, whose verdicts teach nothing"
+        fix = "look into the judge with `mia guard --canaries`; it is believed again when enough of them are right"
+        return Finding(part="bank", state="problem", detail=f"{detail}; {told}", fix=fix)
     if health.problems:
         return Finding(part="bank", state="problem", detail=detail, fix="; ".join(health.problems))
     return Finding(part="bank", state="ok", detail=detail)

@@ -50,9 +50,9 @@ def judge_plan(query: str, plan_draft: str, memories: tuple[str, ...], json_: bo
 
 
 async def checked(mia: Mia) -> CanaryReport:
-    """The canaries before the judge of the settings."""
+    """The canaries before the judge of the settings; where lessons wait for canaries, these count."""
 
     async def verdict(case: Case) -> Verdict:
         return (await mia.judge(case)).verdict
 
-    return await fly(verdict)
+    return await fly(verdict, mia.bank.canary) if mia.watch is not None or mia.bank.held() else await fly(verdict)

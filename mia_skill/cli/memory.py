@@ -168,33 +168,42 @@ async def looked_up(mia: Mia, unit_ids: Sequence[str]) -> list[MemoryUnit]:
 @memory.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
 @click.option("--log", is_flag=True, help="The audit log too: `mia memory verify-log --export FILE` checks it.")
+@click.option("--vectors", is_flag=True, help="The vectors too, with their embedder: five times the size.")
 @click.pass_obj
-def export(settings: Settings, file: Path | None, log: bool) -> None:
+def export(settings: Settings, file: Path | None, log: bool, vectors: bool) -> None:
     """Write all units, plan pairs and outcomes as JSON lines, to FILE or to stdout."""
 
     async def work(mia: Mia) -> int:
-        return await anyio.to_thread.run_sync(write, mia, file, log)
+        return await anyio.to_thread.run_sync(write, mia, file, log, vectors)
 
     count = run(settings, work)
     click.echo(f"{count} lines", err=True)
 
 
-def write(mia: Mia, file: Path | None, log: bool = False) -> int:
-    """The export itself."""
+def write(mia: Mia, file: Path | None, log: bool = False, vectors: bool = False) -> int:
+    """The export itself. The embedder's identity is a digest: its name is for people."""
+    name = {"embedder_name": mia.config.memory.embedder_model or mia.config.memory.embedder}
     try:
         target: nullcontext[TextIO] | TextIO = file.open("w", encoding="utf-8") if file else nullcontext(sys.stdout)
     except OSError as cause:
         raise InputError(f"cannot write {file}: {cause.strerror}") from None
     count = 0
     with target as out:
-        for count, row in enumerate(mia.bank.export(log=log), 1):  # noqa: B007 - counted for the report
-            out.write(orjson.dumps(row, default=str).decode() + "\n")
+        for count, row in enumerate(mia.bank.export(log=log, vectors=vectors), 1):
+            named = row | name if vectors and count == 1 else row
+            out.write(orjson.dumps(named, default=str).decode() + "\n")
     return count
 
 
 @memory.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
+@click.option(
+    "--vectors",
+    is_flag=True,
+    help="Use the vectors that an export of one's own holds, if they are the configured embedder's; otherwise, and "
+    "without this, all texts are embedded.",
+)
 @click.option(
     "--format",
     "form",
@@ -206,12 +215,12 @@ def write(mia: Mia, file: Path | None, log: bool = False) -> int:
 )
 @json_flag
 @click.pass_obj
-def import_(settings: Settings, file: Path, dry_run: bool, form: str, json_: bool) -> None:
+def import_(settings: Settings, file: Path, dry_run: bool, vectors: bool, form: str, json_: bool) -> None:
     """Read units from an export, or procedures from another memory. Broken lines are reported with their number; the
     others are kept. What is no procedure is left out and named. Exit code 3 when a line was broken."""
 
     async def work(mia: Mia) -> ImportReport:
-        return await anyio.to_thread.run_sync(read_in, mia, file, form, dry_run)
+        return await anyio.to_thread.run_sync(read_in, mia, file, form, dry_run, vectors)
 
     report = run(settings, work)
     if json_:
@@ -221,6 +230,9 @@ def import_(settings: Settings, file: Path, dry_run: bool, form: str, json_: boo
         click.echo(
             f"{report.added} units {would}added, {report.merged} merged, {report.known} known, {report.pairs} pairs"
         )
+        if report.embedded_again:
+            why = "they are another embedder's, or not their texts'" if vectors else "`--vectors` uses them"
+            click.echo(f"{report.embedded_again} {would}embedded again, though they came with vectors: {why}", err=True)
         for one in report.left_out:
             click.echo(f"line {one.line} left out: {one.reason}", err=True)
         for one in report.broken:
@@ -229,7 +241,7 @@ def import_(settings: Settings, file: Path, dry_run: bool, form: str, json_: boo
         sys.exit(ANSWER_IS_NO)
 
 
-def read_in(mia: Mia, file: Path, form: str, dry_run: bool) -> ImportReport:
+def read_in(mia: Mia, file: Path, form: str, dry_run: bool, vectors: bool = False) -> ImportReport:
     """The import itself, whatever the format.
 
     Raises:
@@ -238,7 +250,7 @@ def read_in(mia: Mia, file: Path, form: str, dry_run: bool) -> ImportReport:
     try:
         if form in FOREIGN:
             return load_foreign(mia, file, form, dry_run)
-        return load_published(mia, file, dry_run) if form == "mia-skill" else load(mia, file, dry_run)
+        return load_published(mia, file, dry_run) if form == "mia-skill" else load(mia, file, dry_run, vectors)
     except OSError as cause:
         raise InputError(f"cannot read {file}: {cause.strerror}") from None
 
@@ -252,10 +264,10 @@ def load_foreign(mia: Mia, file: Path, form: str, dry_run: bool) -> ImportReport
     return report.model_copy(update={"broken": broken, "left_out": tuple(findings.left_out)})
 
 
-def load(mia: Mia, file: Path, dry_run: bool) -> ImportReport:
+def load(mia: Mia, file: Path, dry_run: bool, vectors: bool) -> ImportReport:
     """An export of ours."""
     with file.open("rb") as lines:
-        return mia.bank.import_(lines, dry_run=dry_run)
+        return mia.bank.import_(lines, dry_run=dry_run, vectors=vectors)
 
 
 def load_published(mia: Mia, file: Path, dry_run: bool) -> ImportReport:

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -15,6 +14,7 @@ import anyio
 import httpx
 
 from mia_skill.core.errors import ConfigError
+from mia_skill.core.group import end_group
 
 __all__ = ["Server", "Servers"]
 
@@ -72,18 +72,8 @@ class Server:
 
     def stop(self) -> None:
         """End it and its engine: first politely, then not."""
-        process = self.process
-        if process is None:
-            return
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, sign)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_S)
-                break
-        # An engine that outlived its parent is still of this group.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        if self.process is not None:
+            end_group(self.process, STOP_S)
 
     def last_words(self) -> str:
         """The end of its log."""

@@ -16,7 +16,7 @@ from mia_skill.core.json_service import JsonService
 
 if TYPE_CHECKING:
     from training.policy_store import Learner
-    from training.stream_service import Reward
+    from training.reward_function import Reward
 
 __all__ = ["REST_PORTS", "serve_rest", "stream"]
 
@@ -96,10 +96,19 @@ def stream() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Questions with ground_truth (JSON lines): a version that scores below the best so far is not served.",
 )
+@click.option(
+    "--judge-canaries",
+    "watched",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 0.5),
+    help="Share of rewarded samples after which --reward itself is tested with known answers; what it gave waits.",
+)
 @click.option("--text", "texts", multiple=True, help="Replies the rehearsal policy chooses from [yes, no].")
 @click.option("--groups", default=2, show_default=True, type=click.IntRange(1, 4096), help="Questions an update.")
 @click.option("--width", default=4, show_default=True, type=click.IntRange(1, 64), help="Replies a question.")
 @click.option("--reward", help="A Python file with reward(question, reply, gold), or a URL.")
+@click.option("--keep", default=8, show_default=True, type=click.IntRange(2), help="Versions kept on disk.")
 @click.option("--host", help="Address to bind; beyond loopback a server.token is needed.")
 @click.option("--port", default=STREAM_PORT, show_default=True, type=click.IntRange(0, 65535))
 @click.pass_obj
@@ -115,12 +124,15 @@ def serve(
     port: int,
     trainer: str | None,
     canaries: Path | None,
+    watched: float,
+    keep: int,
     **parts: Any,
 ) -> None:
     """Serve the streaming trainer: samples are answered, feedback is taken, updates run beside both."""
     import anyio
 
     from mcp_server.http import allowed_names, bearer, run_app
+    from retrieval.standing import Rules
     from training.stream import StreamTrainer
     from training.stream_service import canary_of, stream_service
 
@@ -131,8 +143,11 @@ def serve(
     learner = chosen_learner(place, texts, trainer, parts)
     judge = reward_of(reward)
     canary = canary_of(canaries, judge) if canaries else None
-    made = StreamTrainer(place, learner, groups_per_update=groups, width=width, canary=canary)
-    service = stream_service(made, reward=judge, hosts=allowed_names(config.server))
+    rules = Rules(honest=config.trust.canary_honest) if watched else None
+    made = StreamTrainer(
+        place, learner, groups_per_update=groups, width=width, canary=canary, judge_rules=rules, keep_versions=keep
+    )
+    service = stream_service(made, reward=judge, judge_canaries=watched, hosts=allowed_names(config.server))
     anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
 
 
@@ -170,7 +185,7 @@ def door(settings: Settings, host: str | None, port: int) -> MiaConfig:
 
 def reward_of(told: str | None) -> "Reward":
     """A user's reward function: a file, a URL, or the gold answer itself."""
-    from training.stream_service import file_reward, same_text, url_reward
+    from training.reward_function import file_reward, same_text, url_reward
 
     if told is None:
         return same_text

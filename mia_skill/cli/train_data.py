@@ -2,8 +2,9 @@
 
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
@@ -13,6 +14,7 @@ from mia_skill.core.errors import InputError
 
 if TYPE_CHECKING:
     from training.collect import Collected
+    from training.record import Stage
     from training.task import Task
 
 __all__ = ["data"]
@@ -38,38 +40,56 @@ MEMORY_SEED = 1000
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Recall for every question.")
 @json_flag
 @click.pass_obj
-def data(
-    settings: Settings,
-    out: Path,
-    worlds: tuple[int, ...],
-    dev_worlds: tuple[int, ...],
-    size: int,
-    file: Path | None,
-    dev: Path | None,
-    form: str,
-    search: str,
-    hops: tuple[int, ...],
-    limit: int | None,
-    stages: tuple[str, ...],
-    memory: bool,
-    json_: bool,
-) -> None:
+def data(settings: Settings, /, json_: bool, **given: Any) -> None:
     """Write train.parquet, dev.parquet and a card.
 
     From worlds: their own plans; the memory is an expert's in another world. From your files: memories of your bank,
     plans of the configured Planner (models.planner). Questions of the training set that the test set holds too are
     left out, and memories of the very question or with its answer in them.
     """
+    asked = Asked(**given)
+    if bool(asked.worlds) == (asked.file is not None):
+        raise InputError("give --world SEED and --dev-world SEED, or --from FILE and --dev FILE")
+    train, held = from_worlds(asked) if asked.worlds else from_files(settings, asked)
+    told = written(asked, train, held)
+    if json_:
+        click.echo(as_json(told))
+        return
+    rows, leaks = told["rows"], told["leaks"]
+    click.echo(f"train {rows['train']} rows, dev {rows['dev']} rows in {asked.out}; card: {asked.out / 'README.md'}")
+    click.echo(
+        f"left out: {len(leaks['repeated'])} repeated questions, {leaks['own_memory'] + leaks['told_answer']} telling "
+        f"memories, {len(told['left_out'])} questions without a plan"
+    )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be written, and from what: the flags."""
+
+    out: Path
+    worlds: tuple[int, ...]
+    dev_worlds: tuple[int, ...]
+    size: int
+    file: Path | None
+    dev: Path | None
+    form: str
+    search: str
+    hops: tuple[int, ...]
+    limit: int | None
+    stages: "tuple[Stage, ...]"
+    memory: bool
+
+    @property
+    def wanted(self) -> "tuple[Stage, ...]":
+        """The stages the rows are for."""
+        return self.stages or ("executor", "planner")
+
+
+def written(asked: Asked, train: "Collected", held: "Collected") -> dict[str, Any]:
+    """Write both sets without what leaks from one into the other; what was written and what was left out."""
     from training.collect import Leaks, find_leaks, write_data
 
-    if bool(worlds) == (file is not None):
-        raise InputError("give --world SEED and --dev-world SEED, or --from FILE and --dev FILE")
-    asked = stages or ("executor", "planner")
-    if worlds:
-        pair = from_worlds(worlds, dev_worlds or (max(worlds) + 100,), size, hops or (1, 2), limit, memory)
-    else:
-        pair = from_files(settings, file, dev, form, search, limit, memory, plans="executor" in asked)
-    train, held = pair
     kept, repeated = find_leaks(train.tasks, held.tasks)
     leaks = Leaks(
         repeated=repeated,
@@ -77,100 +97,74 @@ def data(
         told_answer=train.told_answer + held.told_answer,
     )
     files = write_data(
-        out,
+        asked.out,
         {"train": kept, "dev": held.tasks},
-        stages=asked,  # type: ignore[arg-type]
-        source="world" if worlds else str(file.name if file else ""),
+        stages=asked.wanted,
+        source=asked.file.name if asked.file else "world",
         leaks=leaks,
         lost=train.lost | held.lost,
         command="mia " + " ".join(sys.argv[1:]),
     )
-    told = {
+    return {
         "files": {name: str(path) for name, path in files.items()},
         "rows": {"train": len(kept), "dev": len(held.tasks)},
         "leaks": leaks.model_dump(mode="json"),
         "left_out": train.lost | held.lost,
     }
-    if json_:
-        click.echo(as_json(told))
-        return
-    click.echo(f"train {len(kept)} rows, dev {len(held.tasks)} rows in {out}; card: {out / 'README.md'}")
-    click.echo(
-        f"left out: {len(leaks.repeated)} repeated questions, {leaks.own_memory + leaks.told_answer} telling memories, "
-        f"{len(train.lost | held.lost)} questions without a plan"
-    )
 
 
-def from_worlds(
-    worlds: tuple[int, ...],
-    dev_worlds: tuple[int, ...],
-    size: int,
-    hops: tuple[int, ...],
-    limit: int | None,
-    memory: bool,
-) -> "tuple[Collected, Collected]":
+def from_worlds(asked: Asked) -> "tuple[Collected, Collected]":
     """Both sets, with the memories of an expert in a world of its own."""
     from mia_skill.agents.manager import Manager
     from training.collect import collect, world_bank
     from training.task import world_tasks
 
-    if set(worlds) & set(dev_worlds):
+    dev_worlds, hops = asked.dev_worlds or (max(asked.worlds) + 100,), asked.hops or (1, 2)
+    if set(asked.worlds) & set(dev_worlds):
         raise InputError("a world cannot be in the training and in the test set: give other seeds")
     sets = [
-        [task for seed in seeds for task in world_tasks(seed, size, hops=hops)[0]] for seeds in (worlds, dev_worlds)
+        [task for seed in seeds for task in world_tasks(seed, asked.size, hops=hops)[0]]
+        for seeds in (asked.worlds, dev_worlds)
     ]
 
     async def both() -> "tuple[Collected, Collected]":
         with tempfile.TemporaryDirectory(prefix="mia-train-") as folder:
-            bank = world_bank(Path(folder), MEMORY_SEED + max(worlds + dev_worlds), size, hops)
-            manager = Manager(bank) if memory else None
-            made = [await collect(thinned(tasks, limit), memory=manager) for tasks in sets]
+            bank = world_bank(Path(folder), MEMORY_SEED + max(asked.worlds + dev_worlds), asked.size, hops)
+            manager = Manager(bank) if asked.memory else None
+            made = [await collect(thinned(tasks, asked.limit), memory=manager) for tasks in sets]
             bank.close()
         return made[0], made[1]
 
     return anyio.run(both)
 
 
-def from_files(
-    settings: Settings,
-    file: Path | None,
-    dev: Path | None,
-    form: str,
-    search: str,
-    limit: int | None,
-    memory: bool,
-    *,
-    plans: bool,
-) -> "tuple[Collected, Collected]":
+def from_files(settings: Settings, asked: Asked) -> "tuple[Collected, Collected]":
     """Both sets, with the memories of the configured bank and the plans of the configured Planner."""
     from mia_skill.agents.manager import query_of
     from mia_skill.agents.planner import Planner
     from mia_skill.app import build
+    from mia_skill.core.openai_chat import OpenAIChat
     from mia_skill.core.types import Question
     from training.collect import collect
 
-    if file is None or dev is None:
+    if asked.file is None or asked.dev is None:
         raise InputError("give --dev FILE beside --from FILE: what is trained on cannot be the test")
     config = settings.load()
-    endpoint = config.models.of("planner")
+    endpoint, plans = config.models.of("planner"), "executor" in asked.wanted
     if plans and endpoint is None:
         raise InputError(
             "stage 1 needs a first plan for each question, and no Planner is set: set models.planner.base_url and "
             ".model, or give --stage planner, which needs none"
         )
-    sets = [read(path, form, search) for path in (file, dev)]
+    sets = [thinned(read(path, asked.form, asked.search), asked.limit) for path in (asked.file, asked.dev)]
 
     async def both() -> "tuple[Collected, Collected]":
-        from mia_skill.core.openai_chat import OpenAIChat
-
         async with build(config) as mia:
             chat = OpenAIChat(endpoint) if plans and endpoint else None
             planner = Planner(chat) if chat else None
-            query = query_of(Question(text="-"), config.memory) if memory else None
-            recalled = mia.manager if memory else None
-            made = [
-                await collect(thinned(tasks, limit), memory=recalled, planner=planner, query=query) for tasks in sets
-            ]
+            query = query_of(Question(text="-"), config.memory) if asked.memory else None
+            recalled = mia.manager if asked.memory else None
+            made = [await collect(tasks, memory=recalled, planner=planner, query=query) for tasks in sets]
             if chat is not None:
                 await chat.aclose()
         return made[0], made[1]

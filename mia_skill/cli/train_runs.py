@@ -1,6 +1,7 @@
 """`mia train executor|planner|alternate|export`: runs of veRL, one command each; `--dry-run` shows what would run."""
 
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -21,6 +22,7 @@ def of_a_run(command: F) -> F:
             click.option("--data", required=True, type=folder, help="Folder of `mia train data`."),
             click.option("--out", required=True, type=folder, help="Folder of the checkpoints; a run resumes from it."),
             click.option("--machine", default="one_gpu", show_default=True, type=click.Choice(MACHINES)),
+            click.option("--tensorboard/--no-tensorboard", default=None, help="Event files [where it is installed]."),
             click.option("--dry-run", is_flag=True, help="Check everything, print the commands, start nothing."),
             click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
         )
@@ -41,6 +43,7 @@ def stage_command(stage: str, text: str) -> click.Command:
         data: Path,
         out: Path,
         machine: str,
+        tensorboard: bool | None,
         dry_run: bool,
         overrides: tuple[str, ...],
         model: Path,
@@ -52,7 +55,7 @@ def stage_command(stage: str, text: str) -> click.Command:
         from training.record import Stage
 
         launch = Launch(
-            cast(Stage, stage), data, model, out, cast(Machine, machine), other or None, search, overrides=overrides
+            cast(Stage, stage), data, model, out, cast(Machine, machine), other or None, search, overrides, tensorboard
         )
         check_launch(launch)
         if dry_run:
@@ -83,16 +86,21 @@ planner = stage_command(
 @click.option("--planner", "second", required=True, type=click.Path(file_okay=False, path_type=Path), help="Its model.")
 @click.option("--stages", default=2, show_default=True, type=click.IntRange(1, 20), help="Executor, Planner, ...")
 @click.option("--port", default=8141, show_default=True, help="Of the frozen agent's server, on loopback.")
+@click.option(
+    "--serve-python", type=click.Path(exists=True, dir_okay=False), help="Python of the vLLM that serves [this one]."
+)
 def alternate(
     data: Path,
     out: Path,
     machine: str,
+    tensorboard: bool | None,
     dry_run: bool,
     overrides: tuple[str, ...],
     first: Path,
     second: Path,
     stages: int,
     port: int,
+    serve_python: str | None,
 ) -> None:
     """Executor, Planner, Executor, ...: each stage is trained beside the newest export of the other agent.
 
@@ -103,7 +111,7 @@ def alternate(
 
     legs = alternation(
         stages, data=data, executor=first, planner=second, out=out, machine=cast(Machine, machine), port=port,
-        overrides=overrides,
+        overrides=overrides, tensorboard=tensorboard, python=serve_python or sys.executable,
     )  # fmt: skip
     check_launch(legs[0].launch)
     if not dry_run:

@@ -46,8 +46,8 @@ ENV_PREFIX = "MIA_"
 NO_LIST = """give a list as JSON, such as '["one", "two"]'"""
 ENV_CONTROL = frozenset(
     {
-        "MIA_CONFIG", "MIA_CACHE", "MIA_SHARED_DATA", "MIA_VLLM_PYTHON", "MIA_VLLM_URL", "MIA_NODE",
-        "MIA_POSTGRES_URL", "MIA_POSTGRES_PROGRAM",
+        "MIA_CONFIG", "MIA_CACHE", "MIA_SHARED_DATA", "MIA_VLLM_PYTHON", "MIA_VLLM_URL", "MIA_TRAIN_PYTHON",
+        "MIA_NODE", "MIA_POSTGRES_URL", "MIA_POSTGRES_PROGRAM",
     }
 )  # fmt: skip
 """Variables of ours that are no settings."""
@@ -182,6 +182,10 @@ class MemoryConfig(Section):
     """Share of tasks that go without memory, or without one unit, by chance: what measures whether memory helps. 0
     measures nothing."""
     withhold_seed: int = 0
+    exact_up_to: int | None = Field(default=None, ge=0)
+    """Units of one bucket (namespace, kind, outcome) up to which all are compared at full precision. Beyond, rounded
+    vectors (in a file: half the memory, the same answers) or an HNSW index (PostgreSQL) name the candidates. None:
+    50,000 in a file, 20,000 on PostgreSQL."""
     capacity: int | None = Field(default=None, ge=10)
     """Units a namespace may hold; what is worth least goes first, what is proven last. None: as many as come."""
     weights: ScoreWeights = ScoreWeights()
@@ -212,6 +216,13 @@ class TrustConfig(Section):
     """A file that `python -m benchmarks.trust_fit --to FILE` wrote: the curve of one's own reviewing model."""
     receipt_hours: float = Field(default=24.0, gt=0)
     """How long a judgment's receipt can bring its label into the bank."""
+    canaries: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of judgments after which a case of known verdict is judged too. What is judged then waits in the bank
+    until these prove it, and is never learnt if they speak against the judge. 0: nothing waits, nothing is watched."""
+    canary_file: Path | None = None
+    """Your own cases (JSON lines of question, answer, labels, evidence); unset: ten that come along."""
+    canary_honest: float = Field(default=0.9, ge=0.6, lt=1)
+    """Share of the canaries that an honest judge gets right, at the least; half right is found out as a liar."""
 
 
 class PriceConfig(Section):

@@ -1,9 +1,10 @@
 """The values that pass between the rooms: frozen, validated, serialisable. Sources: spec sections 1 to 5."""
 
+import time
 from datetime import UTC, datetime
 from enum import StrEnum
+from secrets import token_hex
 from typing import Annotated
-from uuid import uuid4
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -38,8 +39,9 @@ def clean_text(text: str) -> str:
 
 
 def new_id(prefix: str) -> str:
-    """A fresh opaque identifier, e.g. `mem_3f0c...`."""
-    return f"{prefix}_{uuid4().hex}"
+    """A fresh identifier, e.g. `mem_019f3c...`: 48 bits of milliseconds, then 80 of chance. Those of one load are
+    neighbours in every index of a store; random ones cost a million units ten times their size in writes."""
+    return f"{prefix}_{time.time_ns() // 1_000_000:012x}{token_hex(10)}"
 
 
 def utc_now() -> datetime:

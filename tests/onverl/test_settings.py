@@ -1,11 +1,15 @@
 """The settings files: they compose with veRL's own, name machines only, and stop a run that is set wrongly."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mia_skill.core.errors import ConfigError
 from training.guards import Guard, GuardLimits
+from training.launch import Launch, Machine
 from training.onverl.settings import read_limits, read_settings
+from training.overrides import check_overrides
 
 pytestmark = [pytest.mark.verl, pytest.mark.filterwarnings("default")]
 
@@ -70,6 +74,26 @@ def test_what_stands_in_the_files_is_what_the_code_reads(files: dict[str, dict[s
     limits = read_limits(OmegaConf.to_container(config.mia_guards, resolve=True))  # type: ignore[arg-type]
     assert limits == GuardLimits()
     assert Guard(limits).look({"reward": 1.0}) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("trainer.total_epoch=3", "the nearest is 'trainer.total_epochs'"),
+        ("actor_rollout_ref.rolout.n=4", "the nearest is 'actor_rollout_ref.rollout"),
+        ("+trainr.x=4", "the nearest is 'trainer'"),
+        ("mia.other.model=frozen", r"write \+mia.other.model="),
+    ],
+)
+def test_a_setting_that_verl_does_not_know_is_refused_with_the_nearest_one(given: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        check_overrides("one_gpu", [given])
+
+
+@pytest.mark.parametrize("machine", [*MACHINES, "cpu"])
+def test_what_a_launch_sets_by_itself_is_known(machine: Machine, tmp_path: Path) -> None:
+    launch = Launch("planner", tmp_path, tmp_path, tmp_path, machine, ("http://127.0.0.1:1/v1", "frozen"))
+    check_overrides(machine, [*launch.settings, "hydra.verbose=true", "+actor_rollout_ref.actor.new=1", "~mia.search"])
 
 
 def test_the_entry_knows_our_trainer() -> None:

@@ -1,13 +1,16 @@
 """veRL's own trainer from start to end on a CPU: our loops, rewards and data, live searches over HTTP, real updates."""
 
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from verl_stage import Service, cold_start, serving_world, train, write_rows
+from verl_stage import Service, cold_start, frozen_agent, serving_world, train, write_rows
 
-from training.launch import environment_for
-from training.legs import export
+from training.launch import Leg, alternation, environment_for
+from training.legs import export, run_legs
 
 pytestmark = [pytest.mark.verl, pytest.mark.filterwarnings("default")]
 
@@ -18,6 +21,11 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Any:
     model, tasks, world = cold_start(folder, steps=160)
     with serving_world(world) as service:
         yield folder, model, list(tasks), service
+
+
+BY_LAUNCH = ("data.train_files", "data.val_files", "actor_rollout_ref.model.path", "trainer.default_local_dir")
+"""Settings that an alternation makes itself."""
+STAGE_1 = ("data.mia_stage=executor", "mia.services.pause_s=0.2", "trainer.logger=[console,tensorboard]")
 
 
 def sizes(model: Path, train_file: Path, out: Path, *, steps: int) -> list[str]:
@@ -52,7 +60,7 @@ def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(st
     rows = write_rows(tasks[:8], folder / "train.parquet", service.url)
     out = folder / "run"
     service.down = 40
-    run = train(*sizes(model, rows, out, steps=2), "data.mia_stage=executor", "mia.services.pause_s=0.2")
+    run = train(*sizes(model, rows, out, steps=2), *STAGE_1)
     assert run.code == 0, run.log[-6000:]
     rewards = run.series("critic/score/mean")
     assert len(rewards) == 2
@@ -66,6 +74,9 @@ def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(st
     assert max(run.series("mia/tool_s/mean")) > 0
     assert len((out / "log.jsonl").read_text().splitlines()) == 2
     assert "executor: reward" in (out / "curve.html").read_text()
+    drawn = curve_of(out / "tensorboard", "critic/score/mean")
+    assert [step for step, _ in drawn] == [1, 2]
+    assert [value for _, value in drawn] == pytest.approx(rewards, abs=1e-3)
     assert (out / "latest_checkpointed_iteration.txt").read_text() == "2"
 
     # The other stage goes on where the first stopped: what it resumes is the policy that was trained.
@@ -78,6 +89,52 @@ def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(st
     moved, began = weights(exported), weights(model)
     assert moved.keys() == began.keys()
     assert any((moved[name] - began[name]).abs().max() > 1e-4 for name in began)
+
+
+def test_the_stages_of_an_alternation_train_export_and_hand_on_what_they_trained(stage: Any, tmp_path: Path) -> None:
+    _, model, tasks, service = stage
+    for name in ("train", "dev"):
+        write_rows(tasks[:8], tmp_path / f"{name}.parquet", service.url)
+    given = [one for one in sizes(model, tmp_path, tmp_path, steps=1) if not one.startswith(BY_LAUNCH)]
+    legs = alternation(
+        2, data=tmp_path, executor=model, planner=model, out=tmp_path / "runs", machine="cpu", port=free_port(),
+        overrides=[*given, "trainer.save_freq=1"],
+    )  # fmt: skip
+    asked: list[int] = []
+
+    @contextmanager
+    def serve(leg: Leg, environment: Mapping[str, str], say: Callable[[str], None]) -> Iterator[None]:
+        reply = '{"need_replan": false}' if leg.launch.stage == "executor" else "<answer>unknown</answer>"
+        with frozen_agent(leg.port, reply) as agent:
+            yield
+        asked.append(len(agent.requests))
+
+    last = run_legs(legs, lambda _: None, serve=serve)
+    assert last == legs[1].exported
+    assert all(asked)
+    assert legs[1].served == legs[0].exported
+    for leg in legs:
+        assert weights(leg.exported).keys() == weights(model).keys()
+        assert (leg.launch.out / "latest_checkpointed_iteration.txt").read_text() == "1"
+        assert '"kind":"' + leg.launch.stage in (leg.launch.out / "log.jsonl").read_text()
+    assert run_legs(legs, lambda _: None, serve=serve) == last
+    assert len(asked) == 2
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def curve_of(folder: Path, name: str) -> list[tuple[int, float]]:
+    """A curve as TensorBoard reads it from the event files."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    held = EventAccumulator(str(folder))
+    held.Reload()
+    return [(point.step, point.value) for point in held.Scalars(name)]
 
 
 def weights(model: Path) -> Any:

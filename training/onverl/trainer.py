@@ -48,6 +48,7 @@ class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
         self.guard = Guard(read_limits(limits))
         self.replay_buffer.poll_interval = POLL_S
         check_folder(str(config.trainer.default_local_dir))
+        os.environ.setdefault("TENSORBOARD_DIR", str(Path(config.trainer.default_local_dir) / "tensorboard"))
 
     def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """veRL's figures of a step, then a look at them.
@@ -67,6 +68,7 @@ class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
         if not why.startswith("not a number"):
             self._save_checkpoint()
         self.logger.log(data=metrics, step=self.global_steps)
+        self.logger.finish()  # what is still buffered would be lost with this process
         raise RunStopped(
             f"step {self.global_steps} was the last: {why}. Checkpoints are in {folder}; resume with other settings "
             "(a lower actor.optim.lr, mia_guards.*), or from an earlier one with trainer.resume_mode=resume_path"

@@ -101,7 +101,8 @@ export function logTable(entries) {
 const linked = (text) => h("span", { cls: "data" }, text.split(/(mem_[0-9a-f]{32})/).map((part, place) =>
   (place % 2 ? h("a", { cls: "id", href: to(["unit", part]) }, short(part)) : part)));
 
-export const short = (id) => (id.length > 16 ? id.slice(0, 12) + "…" : id);
+// Ids begin with their time: it is the end that tells two of one minute apart.
+export const short = (id) => (id.length > 16 ? id.slice(0, 4) + "…" + id.slice(-8) : id);
 
 export function toast(text, kind = "good") {
   const shown = h("div", { cls: "toast " + kind }, text);
