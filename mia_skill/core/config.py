@@ -216,7 +216,7 @@ class TrustConfig(Section):
     receipt_hours: float = Field(default=24.0, gt=0)
     """How long a judgment's receipt can bring its label into the bank."""
     canaries: float = Field(default=0.0, ge=0, le=0.5)
-    """Share of judgments after which a case of known verdict is judged too. What is judged waits until these prove it."""
+    """Share of judgments after which a known case is judged too. What is judged waits until these prove it."""
     canary_file: Path | None = None
     """Your own cases (JSON lines of question, answer, labels, evidence); unset: ten that come along."""
     canary_honest: float = Field(default=0.9, ge=0.6, lt=1)
