@@ -13,6 +13,7 @@ from mia_skill.core.config import BlendWeights, ScoreWeights
 from mia_skill.core.errors import BankError, EmbedderMismatchError
 from mia_skill.core.types import MemoryUnit
 from retrieval.bank import BankHealth, Consolidation, Progress, Stored
+from retrieval.dump import exported
 from retrieval.places import bucket_of
 from retrieval.postgres import PostgresTables, connect, postgres_errors, shown_url, transaction
 from retrieval.postgres_index import PostgresStaging, make_indexes
@@ -20,7 +21,7 @@ from retrieval.postgres_places import EXACT_UP_TO, PostgresPlaces, bucket_name
 from retrieval.postgres_schema import SCHEMA_VERSION, prepare
 from retrieval.reembed import reembed
 from retrieval.standing import Rules
-from retrieval.table_bank import BankSettings, TableBank, exported
+from retrieval.table_bank import BankSettings, TableBank
 from retrieval.tables import Tables
 from retrieval.transfer import ImportReport
 from retrieval.vectors import Embedder

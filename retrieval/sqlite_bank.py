@@ -10,12 +10,13 @@ from typing import Literal
 
 from mia_skill.core.config import BlendWeights, ScoreWeights
 from retrieval.bank import BankHealth, Progress
+from retrieval.dump import exported
 from retrieval.inspect import add_functions, health_of
 from retrieval.live import EXACT_UP_TO, LiveIndex
 from retrieval.reembed import reembed
 from retrieval.schema import SCHEMA_VERSION, connect, store_errors, transaction
 from retrieval.standing import Rules
-from retrieval.table_bank import BankSettings, TableBank, exported
+from retrieval.table_bank import BankSettings, TableBank
 from retrieval.transfer import ImportReport
 from retrieval.vectors import Embedder
 

@@ -1,7 +1,7 @@
 """The memory bank's verbs over tables, whatever database holds them: one transaction each (`retrieval.tables`)."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -19,7 +19,6 @@ from retrieval.chain import fingerprint
 from retrieval.contest import Asked, Exact, Sketch, contest, pool_of, shown_apart
 from retrieval.gate import Trial
 from retrieval.inspect import list_units
-from retrieval.log import entries
 from retrieval.places import Places, pair_bucket
 from retrieval.postings import shaped
 from retrieval.probation import hold, spoken_of, take, waiting, withdraw
@@ -33,19 +32,13 @@ from retrieval.transfer import (
     BrokenLine,
     ImportReport,
     adopted,
-    header,
-    log_line,
-    pair_line,
     read_lines,
-    trial_line,
-    unit_line,
 )
-from retrieval.trials import all_trials
 from retrieval.vectors import Embedder, Vectors
 from retrieval.withhold import asked_buckets, settle, together
 from retrieval.writer import Kept, Writer, vectors_of
 
-__all__ = ["BankSettings", "TableBank", "exported"]
+__all__ = ["BankSettings", "TableBank"]
 
 IMPORT_BATCH = 256
 """Lines of one import transaction: an import that is killed is simply run again."""
@@ -363,31 +356,6 @@ def _sound(c: Consolidation) -> None:
     for unit in c.units:
         if unit.wins > unit.uses:
             raise InputError(f"unit {unit.id!r} has {unit.wins} wins in {unit.uses} uses: nothing was stored")
-
-
-def exported(rows: Tables, places: Places, *, log: bool, vectors: bool) -> Iterator[dict[str, object]]:
-    """Lines of an export; the caller's transaction is the one moment that is exported."""
-    units, pairs, embedder = _one(
-        rows, "SELECT (SELECT count(*) FROM units), (SELECT count(*) FROM pairs), embedder FROM state"
-    )
-    yield header(units, pairs, embedder if vectors else None)
-    beside = places.vectors if vectors else _no_vectors
-    found = rows.execute(f"SELECT {UNIT_COLUMNS} FROM units u ORDER BY seq")
-    while chunk := tuple(islice(found, IMPORT_BATCH)):
-        stored = beside(rows, "unit", [row["seq"] for row in chunk])
-        yield from (unit_line(unit_of(row), stored.get(row["seq"])) for row in chunk)
-    found = rows.execute(f"SELECT {PAIR_COLUMNS} FROM pairs p ORDER BY seq")
-    while chunk := tuple(islice(found, IMPORT_BATCH)):
-        stored = beside(rows, "pair", [row["seq"] for row in chunk])
-        yield from (pair_line(pair_of(row), stored.get(row["seq"])) for row in chunk)
-    for trial in all_trials(rows):
-        yield trial_line(trial)
-    for entry in entries(rows) if log else ():
-        yield log_line(entry)
-
-
-def _no_vectors(rows: Tables, owner: str, seqs: Sequence[int]) -> "Mapping[int, Vectors]":
-    return {}
 
 
 def _read(rows: Tables, best: Sequence[Ranked]) -> list[tuple[Ranked, Row]]:

@@ -114,6 +114,16 @@ class TestOnAServer:
         assert {one.id for one in bank.list().units} == {known.id, lost.id}
         assert bank.verify_log().sound
 
+    def test_stretch_by_stretch_the_log_says_the_same_as_at_once(self, open_bank: Any) -> None:
+        bank = open_bank()
+        store(bank, *(unit(f"question {word}") for word in ("one", "two", "three")))
+        found, count = bank.verify_stretch(limit=2), 1
+        while found.next_cursor is not None:
+            found, count = bank.verify_stretch(limit=2, cursor=found.next_cursor), count + 1
+        assert found.report == bank.verify_log()
+        assert found.report.sound
+        assert count > 3
+
     def test_a_writer_that_waits_too_long_for_another_says_so(self, open_bank: Any) -> None:
         slow, quick = open_bank(), open_bank(busy_timeout_s=0.05)
         with slow._work(write=True):

@@ -23,6 +23,11 @@ def served(home: Path) -> tuple[subprocess.Popen[bytes], str]:
     return process, line.split()[-1].removesuffix("/health")
 
 
+def sent(questions: Path, url: str, *more: str) -> subprocess.CompletedProcess[str]:
+    send = [sys.executable, "-m", "mia_skill.cli", "stream", "send", str(questions), "--url", url, *more]
+    return subprocess.run(send, capture_output=True, text=True, timeout=PATIENCE_S, env=dict(os.environ))
+
+
 def test_a_stream_is_sent_learnt_from_and_known_after_a_kill(tmp_path: Path) -> None:
     rows = [{"data_id": f"d{n}", "question": f"is it {n}?", "ground_truth": "no"} for n in range(5)]
     (tmp_path / "q.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
@@ -30,8 +35,7 @@ def test_a_stream_is_sent_learnt_from_and_known_after_a_kill(tmp_path: Path) -> 
     for _ in range(2):
         process, url = served(tmp_path)
         try:
-            send = [sys.executable, "-m", "mia_skill.cli", "stream", "send", str(tmp_path / "q.jsonl"), "--url", url]
-            done = subprocess.run(send, capture_output=True, text=True, timeout=PATIENCE_S, env=dict(os.environ))
+            done = sent(tmp_path / "q.jsonl", url)
             assert done.returncode == 0, done.stderr
             assert done.stdout.startswith("5 samples")
             seen.append(httpx.get(f"{url}/health", trust_env=False).json())
@@ -40,3 +44,32 @@ def test_a_stream_is_sent_learnt_from_and_known_after_a_kill(tmp_path: Path) -> 
             process.communicate()
     assert [one["version"] for one in seen] == [3, 3]
     assert [one["waiting"] for one in seen] == [0, 0]
+
+
+def test_sending_without_a_server_says_how_to_start_one(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_bytes(orjson.dumps({"data_id": "1", "question": "q", "ground_truth": "a"}))
+    done = sent(tmp_path / "q.jsonl", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "start it with `mia stream serve`" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_line_that_is_no_question_is_named_and_nothing_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text('{"data_id": "1", "question": "q", "ground_truth": "a"}\n{"question": 3}\n')
+    done = sent(tmp_path / "q.jsonl", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "line 2" in done.stderr
+
+
+def test_many_questions_are_under_way_at_a_time_and_each_is_learnt_from_once(tmp_path: Path) -> None:
+    rows = [{"data_id": f"d{n}", "question": f"is it {n}?", "ground_truth": "no"} for n in range(60)]
+    (tmp_path / "q.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    process, url = served(tmp_path)
+    try:
+        done = sent(tmp_path / "q.jsonl", url, "--clients", "20")
+        assert done.stdout.strip() == "60 samples, 30 updates", done.stderr
+        told = httpx.get(f"{url}/health", trust_env=False).json()
+        assert (told["version"], told["waiting"], told["rollout_buffer_len"]) == (30, 0, 0)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()

@@ -13,7 +13,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
@@ -202,10 +202,22 @@ async def play(options: Options, way: str, seed: int, pens: Pens) -> dict[str, A
             rng=random.Random(seed),
             talks=student if pens.learner else None,
         )
-        steps = await batches(options, loop, stream, began)
+        steps: list[dict[str, Any]] = []
+        told: dict[str, Any] = {}
+        async for step in batches(options, loop, stream, began):
+            steps.append(step)
+            told = {"way": way, "seed": seed, "lines": lines_of(way, seed, stream, lines, steps), "steps": steps}
+            told |= {"searches": student.searches, "written": student.written, "seconds": perf_counter() - began}
+            keep(options.out / f"ttl_{way}_{seed}.json", told)
         bank.close()
-    told = {"way": way, "seed": seed, "lines": lines_of(way, seed, stream, lines, steps), "steps": steps}
-    return told | {"searches": student.searches, "written": student.written, "seconds": perf_counter() - began}
+    return told
+
+
+def keep(file: Path, told: dict[str, Any]) -> None:
+    """So far: a run that is cut off has shown what it had."""
+    partial = file.with_suffix(".partial")
+    partial.write_bytes(orjson.dumps(told))
+    partial.replace(file)
 
 
 def student_of(options: Options, pens: Pens, stream: Stream) -> TokenStudent:
@@ -252,9 +264,9 @@ def watch_of(stream: Stream, gold: GoldJudge, bank: SqliteBank, seed: int) -> Ca
     return CanaryWatch(ask=ask, tell=bank.canary, cases=cases, share=CANARIES, seed=seed)
 
 
-async def batches(options: Options, loop: TestTime, stream: Stream, began: float) -> list[dict[str, Any]]:
-    """The stream, until the time is over."""
-    asked, steps = [task.question for task in stream.tasks.values()], []
+async def batches(options: Options, loop: TestTime, stream: Stream, began: float) -> AsyncIterator[dict[str, Any]]:
+    """What each batch of the stream did, until the time is over."""
+    asked = [task.question for task in stream.tasks.values()]
     for start in range(0, len(asked), options.batch):
         at = perf_counter()
         if at - began > options.budget_s:
@@ -270,8 +282,7 @@ async def batches(options: Options, loop: TestTime, stream: Stream, began: float
         }
         step["believed"] = learned.believed
         step |= {"groups": learned.update.groups, "masked": learned.update.masked, "took_s": perf_counter() - at}
-        steps.append(step | learned.update.metrics)
-    return steps
+        yield step | learned.update.metrics
 
 
 async def play_job(options: Options, way: str, seed: int) -> list[dict[str, Any]]:
@@ -320,12 +331,10 @@ def main(arguments: Sequence[str]) -> int:
     if one is None:
         return run_all(options, arguments)
     try:
-        told = asyncio.run(play_job(replace(options, budget_s=options.budget_s - START_S), one[0], int(one[1])))
+        asyncio.run(play_job(replace(options, budget_s=options.budget_s - START_S), one[0], int(one[1])))
     except MiaError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
-    for run in told:
-        (options.out / f"ttl_{run['way']}_{run['seed']}.json").write_bytes(orjson.dumps(run))
     return 0
 
 

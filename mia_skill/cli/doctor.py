@@ -35,6 +35,7 @@ EXTRAS = {
     "ray": "ray",
     "flash": "flash_attn",
     "mem0": "mem0",
+    "tensorboard": "tensorboard",
 }
 """A package that only this extra brings."""
 DISTRIBUTIONS = {"PIL": "pillow", "mem0": "mem0ai"}

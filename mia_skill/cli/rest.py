@@ -215,24 +215,27 @@ def chosen_learner(place: Path, texts: tuple[str, ...], trainer: str | None, par
 @stream.command()
 @click.argument("questions", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--url", default=f"http://127.0.0.1:{STREAM_PORT}", show_default=True)
+@click.option("--clients", default=16, show_default=True, type=click.IntRange(1, 1024), help="Questions at a time.")
 @click.option("--token", envvar="MIA_SERVER__TOKEN", help="Bearer token of the server.")
-def send(questions: Path, url: str, token: str | None) -> None:
+def send(questions: Path, url: str, clients: int, token: str | None) -> None:
     """Stream QUESTIONS (JSON lines of data_id, question, ground_truth) with a progress bar.
 
     A sample that is sent again is known to the server, so a broken-off stream is just started again.
     """
+    import anyio
     import httpx
-    import orjson
 
-    rows = [orjson.loads(line) for line in questions.read_bytes().splitlines() if line.strip()]
+    from training.stream_client import read_questions
+    from training.stream_client import send as stream_all
+
+    rows = read_questions(questions)
     headers = {"authorization": f"Bearer {token}"} if token else {}
-    steps = 0
-    with httpx.Client(base_url=url, headers=headers, timeout=600, trust_env=False) as client:
-        golds = [{"data_id": one["data_id"], "ground_truth": one["ground_truth"]} for one in rows]
-        client.post("/register_gts", json={"entries": golds}).raise_for_status()
-        with click.progressbar(rows, label="samples", file=sys.stderr) as shown:
-            for row in shown:
-                body = {"rollout": {"data_id": row["data_id"], "question": row["question"]}}
-                steps += client.post("/submit_sample", json=body).raise_for_status().json()["status"] == "step"
-        steps += client.post("/submit_sample", json={"finish": True}).raise_for_status().json()["status"] == "step"
-    click.echo(f"{len(rows)} samples, {steps} updates")
+    limits = httpx.Limits(max_connections=clients)
+
+    async def run() -> int:
+        opened = httpx.AsyncClient(base_url=url, headers=headers, timeout=600, trust_env=False, limits=limits)
+        with click.progressbar(length=len(rows), label="samples", file=sys.stderr) as shown:
+            async with opened as client:
+                return await stream_all(rows, client, clients, shown.update)
+
+    click.echo(f"{len(rows)} samples, {anyio.run(run)} updates")

@@ -183,9 +183,8 @@ class MemoryConfig(Section):
     measures nothing."""
     withhold_seed: int = 0
     exact_up_to: int | None = Field(default=None, ge=0)
-    """Units of one bucket (namespace, kind, outcome) up to which all are compared at full precision. Beyond, rounded
-    vectors (in a file: half the memory, the same answers) or an HNSW index (PostgreSQL) name the candidates. None:
-    50,000 in a file, 20,000 on PostgreSQL."""
+    """Units of one bucket (namespace, kind, outcome) up to which all are compared at full precision; beyond, rounded
+    vectors (in a file) or HNSW (PostgreSQL) name the candidates. None: 50,000 in a file, 20,000 on PostgreSQL."""
     capacity: int | None = Field(default=None, ge=10)
     """Units a namespace may hold; what is worth least goes first, what is proven last. None: as many as come."""
     weights: ScoreWeights = ScoreWeights()
@@ -217,12 +216,11 @@ class TrustConfig(Section):
     receipt_hours: float = Field(default=24.0, gt=0)
     """How long a judgment's receipt can bring its label into the bank."""
     canaries: float = Field(default=0.0, ge=0, le=0.5)
-    """Share of judgments after which a case of known verdict is judged too. What is judged then waits in the bank
-    until these prove it, and is never learnt if they speak against the judge. 0: nothing waits, nothing is watched."""
+    """Share of judgments after which a known case is judged too. What is judged waits until these prove it."""
     canary_file: Path | None = None
     """Your own cases (JSON lines of question, answer, labels, evidence); unset: ten that come along."""
     canary_honest: float = Field(default=0.9, ge=0.6, lt=1)
-    """Share of the canaries that an honest judge gets right, at the least; half right is found out as a liar."""
+    """Share of canaries that an honest judge gets right at least; half right is found out as a liar."""
 
 
 class PriceConfig(Section):
