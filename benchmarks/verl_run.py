@@ -127,60 +127,15 @@ def data(options: argparse.Namespace) -> None:
 
 
 def tiny(options: argparse.Namespace) -> None:
-    """One line a step and one a look at the held-out questions; greedy there, as veRL's validation."""
-    import torch
+    """`training/tiny.py` on the tasks of `data`."""
+    from benchmarks.tiny_run import Run
 
-    from mia_skill.core.config import BudgetConfig
-    from mia_skill.evaluation.stats import wilson
-    from training.policy import TokenPolicy
-    from training.rollout import Rollout, Setting, roll_out
-    from training.tiny import Learner, grpo_step, load
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    context = options.prompt + options.response
-    learner = Learner(*load(options.model, device), lr=options.lr, context=context + 128)
-    shelves = {f"world:{seed}:{options.size}": WorldShelf(build_world(seed, options.size)) for seed in TRAIN + HELD_OUT}
-    limits = BudgetConfig(steps=4, searches=10, tokens=1_000_000, seconds=86_400)
-
-    async def play(task: Task, warm: float = 1.0) -> Rollout:
-        policy = TokenPolicy(
-            learner.sampler, learner.renderer, temperature=warm, context=context, max_tokens=options.reply
-        )
-        return await roll_out(task, Setting("executor", shelves[task.corpus], policy, limits=limits))
-
-    async def held_out(step: int) -> None:
-        made = await asyncio.gather(*(play(task, 0.0) for task in tasks_of(HELD_OUT, options.size, options.dev)))
-        won = sum(bool(one.right) for one in made)
-        low, high = wilson(won, len(made))
-        tell(kind="held_out", step=step, right=won / len(made), low=low, high=high, runs=len(made))
-
-    def tell(**fields: Any) -> None:
-        print(orjson.dumps({"at_s": round(time.perf_counter() - began, 2), **fields}).decode(), flush=True)
-
-    async def course() -> None:
-        train = tasks_of(TRAIN, options.size, options.rows)
-        await held_out(0)
-        for step in range(1, options.steps + 1):
-            rng = random.Random(step)
-            groups, stats, played = await grpo_step(
-                learner, rng.sample(train, options.batch), play, rollouts=options.n, updates=options.updates, rng=rng
-            )
-            made = [one for group in groups for one in group]
-            kept = [one.reward for one in made if one.reward is not None]
-            tell(
-                kind="step", step=step, reward=sum(kept) / max(1, len(kept)), lost=len(made) - len(kept),
-                right=sum(bool(one.right) for one in made) / len(made), play_s=played,
-                update_s=sum(one.seconds for one in stats), tokens=sum(one.tokens for one in stats),
-            )  # fmt: skip
-            over = time.perf_counter() - began > options.seconds
-            if step % max(1, options.test_every) == 0 or step == options.steps or over:
-                await held_out(step)
-            if over:
-                break
-
-    began = time.perf_counter()
-    asyncio.run(course())
-    learner.save(options.out)
+    train = tasks_of(TRAIN, options.size, options.rows)
+    held_out = tasks_of(HELD_OUT, options.size, options.dev)
+    worlds = {f"world:{seed}:{options.size}": build_world(seed, options.size) for seed in TRAIN + HELD_OUT}
+    run = Run(options, train, held_out, {name: WorldShelf(world) for name, world in worlds.items()})
+    asyncio.run(run.course())
+    run.learner.save(options.out)
 
 
 def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_info: Any = None, **_: Any) -> float:
