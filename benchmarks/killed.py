@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 
 __all__ = ["Writer"]
 
@@ -55,7 +56,9 @@ class Writer:
         """End the child, and take in what it had said."""
         if not self._pid:
             return
-        os.kill(self._pid, signal.SIGKILL)
+        # It may be gone: a writer ends by itself when the other has held the lock for longer than it waits.
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
         self._pid, before = 0, -1
         while before != len(self.acked):
             before = len(self.acked)
