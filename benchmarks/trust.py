@@ -29,6 +29,7 @@ from benchmarks.trust_sets import Sample, cut, halueval, load
 from mia_skill.core.config import EndpointConfig, TrustConfig
 from mia_skill.core.errors import JudgeError
 from mia_skill.core.openai_chat import OpenAIChat
+from mia_skill.core.script import script
 from mia_skill.core.verdict import Label, Verdict
 from trust.evidence import examine
 from trust.panel import Panel
@@ -263,4 +264,4 @@ def print_no_evidence(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.trust_sets import Sample, load, rows
+from mia_skill.core.script import script
 from mia_skill.core.types import Passage
 from mia_skill.core.verdict import Case, Label
 from trust.evidence import examine
@@ -86,4 +87,4 @@ def print_guard(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

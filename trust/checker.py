@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 
 from mia_skill.core.errors import ConfigError
+from mia_skill.core.onnx import onnx_runtime
 
 __all__ = ["Checker"]
 
@@ -38,13 +39,12 @@ class Checker:
         self.digest = sha256(weights).hexdigest()
         if about.get("sha256") != self.digest:
             raise ConfigError(f"{folder / 'model.onnx'} is not the model that checker.json describes; train it again")
-        import onnxruntime
         from tokenizers import Tokenizer
 
         self._tokens = Tokenizer.from_str(form)
         self._tokens.enable_truncation(int(about["length"]), strategy="only_second")
         self._tokens.enable_padding()
-        self._session = onnxruntime.InferenceSession(weights, providers=["CPUExecutionProvider"])
+        self._session = onnx_runtime().InferenceSession(weights, providers=["CPUExecutionProvider"])
 
     def support(self, pairs: Sequence[tuple[str, str]]) -> tuple[float, ...]:
         """For each (claim, evidence) the probability of support, 0 to 1; evidence beyond the model's length is cut."""

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -35,7 +36,10 @@ CORPUS = "corpus:"
     help="What it is checked against: a text file, a page, a passage of the corpus; may be repeated.",
 )
 @click.option(
-    "--as-of", default="", metavar="DATE", help="Day of the question: older sources are flagged. No clock is read."
+    "--as-of",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m", "%Y"]),
+    metavar="DATE",
+    help="Day of the question (2026-11-27, or less of it): older sources are flagged. No clock is read.",
 )
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as one page.")
 @json_flag
@@ -45,7 +49,7 @@ def judge(
     question: str,
     answer: str,
     evidence: tuple[str, ...],
-    as_of: str,
+    as_of: datetime | None,
     html: Path | None,
     json_: bool,
 ) -> None:
@@ -53,7 +57,8 @@ def judge(
 
     async def work(mia: Mia) -> tuple[Case, Verdict]:
         read = [passage for one in evidence for passage in await gather(mia, one, question)]
-        case = Case(question=question, answer=answer, evidence=tuple(read), as_of=as_of)
+        day = as_of.date().isoformat() if as_of else ""
+        case = Case(question=question, answer=answer, evidence=tuple(read), as_of=day)
         return case, (await mia.judge(case)).verdict
 
     case, verdict = run(settings, work)

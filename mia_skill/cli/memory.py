@@ -139,7 +139,10 @@ def add(settings: Settings, question: str, workflow: str, outcome: str, namespac
 @click.option("--note", default="", help="Why; kept in the log.")
 @click.pass_obj
 def feedback(settings: Settings, unit_id: str, word: str, note: str) -> None:
-    """Say that a unit was good or bad."""
+    """Say that the run behind a unit was right (good) or wrong (bad).
+
+    Your word decides: a unit that counted as a failure counts as a success after "good", and the other way round.
+    """
     click.echo(line(run(settings, lambda mia: mia.feedback(unit_id, word == "good", note))))
 
 
