@@ -87,6 +87,8 @@ HISTORY = (
         ("Who opened the Velmora Bridge in 1932?", "Ann Lee", "1932"),
         ("In which city did Ann Lee study?", "Brackwater", "Dunmore College"),
         ("Where does the Velmora Bridge stand?", "Brackwater", "14"),
+        ("How high is the Velmora Bridge?", "330 feet", "1932"),
+        ("How long is the Velmora Bridge?", "330", "in 1932"),
     ],
 )
 def test_an_answer_of_another_kind_than_was_asked_for_is_not_accepted(question: str, fits: str, misfits: str) -> None:

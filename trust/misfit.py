@@ -1,5 +1,5 @@
-"""An answer that cannot be one to the question, by its kind alone: a year to "who", a college to "which city", no time
-at all to "when". Only where that is plain; anything else fits. English questions only."""
+"""An answer that cannot be one to the question, by its kind alone: a year to "who" or to "how tall", a college to
+"which city", no time at all to "when". Only where that is plain; anything else fits. English questions only."""
 
 import re
 
@@ -38,6 +38,8 @@ AMOUNTS = re.compile(
     re.IGNORECASE,
 )
 COUNT = re.compile(r"\bhow (?:many|old|tall)\b|\bwhat (?:is|was) the (?:population|number)\b", re.IGNORECASE)
+MEASURE = re.compile(r"\bhow (?:tall|high|long|wide|deep|far|heavy|large|big|fast|thick)\b", re.IGNORECASE)
+YEAR = re.compile(r"(?:in |about |around )?(?:1[5-9]\d\d|20\d\d)\.?", re.IGNORECASE)
 TIME_ASKED = re.compile(
     r"^\W*when\b|\bwhen (?:did|was|were|is|are|will|does|do|has|had|would)\b|\b(?:what|which) (?:year|date)\b",
     re.IGNORECASE,
@@ -67,6 +69,8 @@ def misfit(asked: Asked, answer: str) -> str:
     figure = bare and bool(DIGIT.search(text)) and FIGURE.fullmatch(text) is not None
     if figure and (WHO_ASKED.search(asked.text) or WHERE_ASKED.search(asked.text)):
         return f"it asks {asked.text.split()[0].lower()}, and the answer is a number"
+    if MEASURE.search(asked.text) and YEAR.fullmatch(text):
+        return "it asks for a measure, and the answer has no unit and looks like a year"
     if asked.kind is Kind.DATE and TIME_ASKED.search(asked.text) and not (DIGIT.search(text) or TIMES.search(text)):
         return "it asks when, and the answer names no time"
     if asked.kind is Kind.NUMBER and COUNT.search(asked.text) and not (DIGIT.search(text) or AMOUNTS.search(text)):
