@@ -152,6 +152,16 @@ def test_a_folder_of_traces_is_answered_with_their_names(home: Path) -> None:
     assert "trace.none.0.jsonl" in mia(home, "trace", "show", str(home), code=1).output
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [("search.web=googel", "no such engine: googel"), ("search.corpus=NOTES", "first line")],
+)
+def test_the_doctor_names_a_search_that_cannot_work(home: Path, tmp_path: Path, setting: str, told: str) -> None:
+    (tmp_path / "notes.txt").write_text("no passages here")
+    setting = setting.replace("NOTES", json.dumps([str(tmp_path / "notes.txt")]))
+    assert told in mia(home, "--set", setting, "doctor", code=3).output
+
+
 def test_the_doctor_exits_3_and_gives_the_fix_when_an_endpoint_is_dead(home: Path) -> None:
     words = ["--set", "models.default.base_url=http://127.0.0.1:9/v1", "--set", "models.default.model=m"]
     result = mia(home, *words, "doctor", "--json", code=3)

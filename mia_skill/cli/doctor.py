@@ -148,6 +148,8 @@ def bank(config: MiaConfig) -> Finding:
 
 def search(config: MiaConfig) -> list[Finding]:
     """Corpus files and the web engine."""
+    from retrieval.web import NAMES
+
     found = [_corpus_file(path.expanduser()) for path in config.search.corpus]
     if config.search.corpus_url is not None:
         found = [Finding(part="corpus", state="ok", detail=f"the service {config.search.corpus_url}, not asked here")]
@@ -155,9 +157,13 @@ def search(config: MiaConfig) -> list[Finding]:
         hint = "set search.corpus to jsonl files of id, title, text (try: mia world --out world)"
         found.append(Finding(part="corpus", state="off", detail=hint))
     web = ", ".join(config.search.web)
+    unknown = [name for name in config.search.web if name not in NAMES]
     missing = [name for name in web_packages(config) if importlib.util.find_spec(name) is None]
     if not web:
         found.append(Finding(part="web", state="off", detail="set search.web to an engine, e.g. ddgs"))
+    elif unknown:
+        fix = f"use {', '.join(NAMES)} in search.web"
+        found.append(Finding(part="web", state="problem", detail=f"no such engine: {', '.join(unknown)}", fix=fix))
     elif missing:
         detail = f"{web}; missing: {', '.join(missing)}"
         found.append(Finding(part="web", state="problem", detail=detail, fix="pip install 'mia-skill[web]'"))
@@ -174,10 +180,24 @@ def web_packages(config: MiaConfig) -> tuple[str, ...]:
 
 def _corpus_file(path: Path) -> Finding:
     if path.is_file():
-        return Finding(part="corpus", state="ok", detail=f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+        return _first_passage(path)
     if path.is_dir():
         return _built_corpus(path)
     return Finding(part="corpus", state="problem", detail=f"{path} is missing", fix="correct search.corpus")
+
+
+def _first_passage(path: Path) -> Finding:
+    """Of a jsonl file only the beginning is read: enough to see that it is no such file."""
+    from retrieval.passages import passage_of_line
+
+    try:
+        with path.open("rb") as lines:
+            line = next((one for one in lines if one.strip()), b"")
+        passage_of_line(line.removeprefix(b"\xef\xbb\xbf"), f"{path}, first line")
+    except MiaError as error:
+        fix = f"{error}; search.corpus wants jsonl files of id, title, text"
+        return Finding(part="corpus", state="problem", detail=f"{path} cannot be used", fix=fix)
+    return Finding(part="corpus", state="ok", detail=f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 def _built_corpus(path: Path) -> Finding:
@@ -209,7 +229,8 @@ async def _endpoint(endpoint: EndpointConfig, roles: list[Role]) -> Finding:
     try:
         served = await chat.models()
     except MiaError as error:
-        return Finding(part="model", state="problem", detail=detail, fix=str(error))
+        fix = f"start the server (`mia models up`) or correct models.default.base_url ({error})"
+        return Finding(part="model", state="problem", detail=detail, fix=fix)
     finally:
         await chat.aclose()
     if endpoint.model not in served:

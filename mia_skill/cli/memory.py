@@ -233,6 +233,9 @@ def import_(settings: Settings, file: Path, dry_run: bool, vectors: bool, form: 
         click.echo(
             f"{report.added} units {would}added, {report.merged} merged, {report.known} known, {report.pairs} pairs"
         )
+        if report.added:
+            told = "they inform but never direct until `mia memory promote`, or success of their own"
+            click.echo(f"what comes from elsewhere is quarantined: {told}", err=True)
         if report.embedded_again:
             why = "they are another embedder's, or not their texts'" if vectors else "`--vectors` uses them"
             click.echo(f"{report.embedded_again} {would}embedded again, though they came with vectors: {why}", err=True)
