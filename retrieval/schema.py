@@ -229,7 +229,7 @@ def transaction(rows: sqlite3.Connection, *, write: bool) -> Iterator[None]:
             rows.execute("ROLLBACK")
 
 
-def connect(path: Path, *, busy_timeout_s: float = 5.0) -> sqlite3.Connection:
+def connect(path: Path, *, busy_timeout_s: float = 15.0) -> sqlite3.Connection:
     """Open the bank at `path`, made and migrated if need be. The caller serialises its use among threads.
 
     Raises:

@@ -57,7 +57,7 @@ class SqliteBank(TableBank):
         canaries: Rules | None = None,
         exact_up_to: int = EXACT_UP_TO,
         for_reembed: bool = False,
-        busy_timeout_s: float = 5.0,
+        busy_timeout_s: float = 15.0,
     ) -> "SqliteBank":
         """Open the bank, made if it is not there. The index is loaded at the first recall or write.
 

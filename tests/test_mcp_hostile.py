@@ -34,7 +34,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "plan": {"question": "q", "caption": "", "form": {"steps": ["one"]}},
     "replan": {"question": "q", "plan": "1. a", "steps": STEPS, "answer": "a", "form": None},
     "search": {"queries": ["q"], "k": 2, "source": "auto"},
-    "judge": {"question": "q", "answer": "a", "steps": STEPS, "form": None},
+    "judge": {"question": "q", "answer": "a", "steps": STEPS, "as_of": "", "form": None},
     "memory_list": {"outcome": "correct", "text": "q", "limit": 5, "cursor": ""},
     "memory_show": {"id": "mem_x"},
     "memory_store": {
