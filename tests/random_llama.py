@@ -1,5 +1,6 @@
 """A Llama of two layers that knows nothing, and a tokenizer of bytes: for tests of training."""
 
+from pathlib import Path
 from typing import Any
 
 __all__ = ["model", "tokenizer"]
@@ -39,3 +40,11 @@ def model(words: int) -> Any:
         num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.2, tie_word_embeddings=True,
     )  # fmt: skip
     return LlamaForCausalLM(config).eval()
+
+
+def saved(folder: Path) -> Path:
+    """Both in a folder."""
+    words = tokenizer()
+    model(len(words)).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from random_llama import model, tokenizer
+from random_llama import model, saved
 
 from mia_skill.core.errors import InputError
 
@@ -23,11 +23,7 @@ STAGES = [
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("model")
-    words = tokenizer()
-    model(len(words)).save_pretrained(made)
-    words.save_pretrained(made)
-    return made
+    return saved(tmp_path_factory.mktemp("model"))
 
 
 def nano(folder: Path, out: Path, **options: Any) -> Any:

@@ -50,6 +50,20 @@ def student(*pens: Sequence[str]) -> TokenStudent:
     return TokenStudent(planner, executor, Shelf(), BudgetConfig(steps=4))
 
 
+def loop_of(bank: SqliteBank, made: TokenStudent, updater: NullUpdater, width: int) -> TestTime:
+    return TestTime(
+        manager=Manager(bank),
+        student=made,
+        judge=GoldJudge(lambda _question, answer: answer == "Aldric Tesh"),
+        updater=updater,
+        pick=first_plan,
+        query=lambda one: MemoryQuery(text=one.text),
+        record=lambda _answered: None,
+        width=width,
+        talks=made,
+    )
+
+
 async def test_plans_reflections_and_replies_that_are_no_plan_reach_the_updater_with_their_tokens(
     tmp_path: Path,
 ) -> None:
@@ -62,17 +76,7 @@ async def test_plans_reflections_and_replies_that_are_no_plan_reach_the_updater_
 
     made = student([PLAN, KEEP], ["I would look it up."], [PLAN, "Hm."])
     bank = SqliteBank.open(tmp_path / "bank.sqlite3", HashEmbedder())
-    loop = TestTime(
-        manager=Manager(bank),
-        student=made,
-        judge=GoldJudge(lambda _question, answer: answer == "Aldric Tesh"),
-        updater=Watching(),
-        pick=first_plan,
-        query=lambda one: MemoryQuery(text=one.text),
-        record=lambda _answered: None,
-        width=3,
-        talks=made,
-    )
+    loop = loop_of(bank, made, Watching(), 3)
     await loop.batch((QUESTION,))
     bank.close()
     (group,) = seen
@@ -154,17 +158,7 @@ async def played(file: Path, seed: int) -> tuple[list[str], list[int]]:
         BudgetConfig(steps=4),
     )
     bank = SqliteBank.open(file, HashEmbedder())
-    loop = TestTime(
-        manager=Manager(bank),
-        student=made,
-        judge=GoldJudge(lambda _question, answer: answer == "Aldric Tesh"),
-        updater=Watching(),
-        pick=first_plan,
-        query=lambda one: MemoryQuery(text=one.text),
-        record=lambda _answered: None,
-        width=2,
-        talks=made,
-    )
+    loop = loop_of(bank, made, Watching(), 2)
     await loop.batch([Question(text=f"Who founded {name}?") for name in ("Velmora Works", "Orla Mills", "Halden Yard")])
     bank.close()
     return written, crowd.batches

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from random_llama import model, tokenizer
+from random_llama import saved
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -19,11 +19,7 @@ SIZES = ("--questions", "8", "--batch", "2", "--width", "2", "--size", "60", "--
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("model")
-    words = tokenizer()
-    model(len(words)).save_pretrained(made)
-    words.save_pretrained(made)
-    return made
+    return saved(tmp_path_factory.mktemp("model"))
 
 
 def command(folder: Path, out: Path, *more: str) -> list[str]:

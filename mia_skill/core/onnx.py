@@ -12,5 +12,4 @@ def onnx_runtime() -> Any:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
-    onnxruntime.disable_telemetry_events()
     return onnxruntime
