@@ -12,7 +12,7 @@ import orjson
 import torch
 
 from mia_skill.core.config import BudgetConfig
-from mia_skill.evaluation.stats import wilson
+from mia_skill.core.proportion import wilson
 from training.policy import TokenPolicy
 from training.rollout import Rollout, Setting, roll_out
 from training.task import Task, WorldShelf

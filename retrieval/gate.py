@@ -14,6 +14,7 @@ from math import sqrt
 
 from pydantic import Field
 
+from mia_skill.core.proportion import Z95, wilson
 from mia_skill.core.types import Value, utc_now
 
 __all__ = [
@@ -32,11 +33,8 @@ __all__ = [
     "pick_arm",
     "share_of",
     "suspect",
-    "wilson",
 ]
 
-Z = 1.96
-"""95 %: what is reported."""
 DECIDE = 2.33
 """98 %: what a decision asks for. It is looked at after every outcome, so it must not be had by chance too soon
 (`benchmarks/lift.py` counts good units that are withheld)."""
@@ -135,17 +133,7 @@ def chance(seed: int, *parts: str) -> float:
     return int.from_bytes(blake2b(text, digest_size=8).digest()) / 2**64
 
 
-def wilson(wins: int, count: int, z: float = Z) -> tuple[float, float]:
-    """The score interval of a proportion; (0, 1) without any outcome."""
-    if not count:
-        return 0.0, 1.0
-    rate, extra = wins / count, z * z / count
-    centre = rate + extra / 2
-    spread = z * sqrt(rate * (1 - rate) / count + extra / (4 * count))
-    return max(0.0, (centre - spread) / (1 + extra)), min(1.0, (centre + spread) / (1 + extra))
-
-
-def lift(tally: Tally, z: float = Z) -> Lift | None:
+def lift(tally: Tally, z: float = Z95) -> Lift | None:
     """Newcombe's interval of `shown rate - withheld rate`; None while an arm is empty."""
     if not tally.shown or not tally.withheld:
         return None

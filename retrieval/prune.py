@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from pydantic import Field
 
+from mia_skill.core.proportion import wilson
 from mia_skill.core.types import MemoryUnit, Outcome, Status, Value, utc_now
-from retrieval.gate import wilson
 
 __all__ = ["Doomed", "PruneReport", "PruneRules", "doomed", "over_budget", "proven", "worth"]
 

@@ -7,10 +7,11 @@ from evaluation_world import small_evaluation
 
 from mia_skill.core.config import BudgetConfig
 from mia_skill.core.errors import InputError
+from mia_skill.core.proportion import wilson
 from mia_skill.evaluation.plan import Setup, open_setup, trace_path
 from mia_skill.evaluation.report import as_html, as_markdown
 from mia_skill.evaluation.runner import Protocol
-from mia_skill.evaluation.stats import bootstrap_difference, mcnemar, wilson
+from mia_skill.evaluation.stats import bootstrap_difference, mcnemar
 from mia_skill.evaluation.summary import Summary, summarise
 from mia_skill.evaluation.trace import rows_of
 

@@ -7,7 +7,6 @@ killed goes on with `--resume`.
 
 import argparse
 import asyncio
-import math
 import random
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,6 +19,7 @@ import orjson
 
 from mia_skill.core.config import BudgetConfig
 from mia_skill.core.errors import InputError
+from mia_skill.core.proportion import wilson
 from mia_skill.core.script import missing, script
 
 try:
@@ -35,7 +35,7 @@ from training.rollout import Role, Rollout, Setting, roll_out
 from training.task import Task
 from training.tiny import Learner, grpo_step, load
 
-__all__ = ["Nano", "Options", "wilson"]
+__all__ = ["Nano", "Options"]
 
 LIMITS = BudgetConfig(steps=8, searches=8, tokens=1_000_000)
 GUARDS = GuardLimits(
@@ -87,16 +87,6 @@ class Options:
     keep_every: int = 0
     """Steps between checkpoints within a stage; 0 keeps only finished stages."""
     resume: bool = False
-
-
-def wilson(wins: int, runs: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95% interval of a share."""
-    if not runs:
-        return 0.0, 1.0
-    p, n = wins / runs, runs
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return middle - half, middle + half
 
 
 @dataclass

@@ -1,24 +1,11 @@
-"""What a handful of answers can bear: intervals, paired tests, curves."""
+"""What a handful of answers can bear: paired tests, curves."""
 
 from collections.abc import Mapping, Sequence
-from math import comb, sqrt
+from math import comb
 
 import numpy as np
 
-__all__ = ["bootstrap_difference", "holm", "mcnemar", "running", "sign_flip", "wilson"]
-
-Z = 1.959964
-"""Of a two-sided 95% interval."""
-
-
-def wilson(right: int, total: int) -> tuple[float, float]:
-    """The 95% interval of a share (Wilson 1927); (0, 1) without answers."""
-    if total == 0:
-        return 0.0, 1.0
-    share, square = right / total, Z * Z
-    middle = (share + square / (2 * total)) / (1 + square / total)
-    half = Z * sqrt(share * (1 - share) / total + square / (4 * total * total)) / (1 + square / total)
-    return max(0.0, middle - half), min(1.0, middle + half)
+__all__ = ["bootstrap_difference", "holm", "mcnemar", "running", "sign_flip"]
 
 
 def mcnemar(only_one: int, only_other: int) -> float:

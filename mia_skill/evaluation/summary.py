@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from mia_skill.core.config import PriceConfig
+from mia_skill.core.proportion import wilson
 from mia_skill.core.types import Usage, Value
 from mia_skill.evaluation.plan import Setup, read_setup, trace_path
-from mia_skill.evaluation.stats import bootstrap_difference, holm, mcnemar, running, sign_flip, wilson
+from mia_skill.evaluation.stats import bootstrap_difference, holm, mcnemar, running, sign_flip
 from mia_skill.evaluation.trace import Lesson, Row, read_lines, rows_of
 
 __all__ = ["Comparison", "Failure", "Line", "Summary", "compared", "summarise"]
