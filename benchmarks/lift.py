@@ -15,7 +15,8 @@ import random
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mia_skill.core.types import MemoryUnit, Outcome, Status
@@ -57,6 +58,59 @@ def topic_words(number: int) -> str:
     return f"beta{name} gamma{name} delta{name} epsilon{name} of"
 
 
+@dataclass
+class Stream:
+    """Tasks on one bank: the truth, and what came of them so far."""
+
+    bank: SqliteBank
+    units: list[MemoryUnit]
+    """Of each topic its own, then the bystanders."""
+    topics: int
+    bad: set[int]
+    """Topics whose own unit does harm."""
+    rng: random.Random
+    right: int = 0
+    withheld: int = 0
+    expected: float = 0.0
+    met: Counter[int] = field(default_factory=Counter)
+    found: dict[int, int] = field(default_factory=dict)
+    """Harmful topics by the number of their own tasks until they were withheld."""
+
+    def task(self, query: MemoryQuery, topic: int) -> None:
+        """Recall, an outcome drawn from the truth, consolidate."""
+        self.met[topic] += 1
+        recall = self.bank.recall(query)
+        had = self.units[topic].id in {hit.unit.id for hit in recall.hits}
+        chance = (HARMFUL if topic in self.bad else GOOD) if had else BASE
+        won = self.rng.random() < chance
+        self.expected += chance
+        self.right, self.withheld = self.right + won, self.withheld + (not had)
+        if recall.draw is None:
+            raise RuntimeError("the bank drew no arm")
+        self.bank.consolidate(Consolidation(trials=(Trial(draw=recall.draw, won=won, judged_by="gold"),)))
+        if topic in self.bad and topic not in self.found and self.is_withheld(topic):
+            self.found[topic] = self.met[topic]
+
+    def is_withheld(self, number: int) -> bool:
+        """Was this unit taken out by the gate?"""
+        return self.bank.get(self.units[number].id).status is Status.WITHHELD
+
+    def played(self, tasks: int) -> Played:
+        """What came of it."""
+        bad = len(self.bad)
+        kept_back = {number for number in range(len(self.units)) if self.is_withheld(number)}
+        return Played(
+            right=self.right / tasks,
+            expected=self.expected / tasks,
+            unguarded=(bad * HARMFUL + (self.topics - bad) * GOOD) / self.topics,
+            withheld=self.withheld / tasks,
+            found_after=sorted(self.found.values()),
+            harmful=bad,
+            good_withheld=len(kept_back - self.bad),
+            good=len(self.units) - bad,
+        )
+
+
 def play(
     bank: SqliteBank, share: float, harmful: float, *, topics: int, tasks: int, seed: int, shown_k: int = 1
 ) -> Played:
@@ -68,45 +122,14 @@ def play(
         for n in range(topics)
     ]
     bank.consolidate(Consolidation(units=tuple(units), merge=False))
-    bad = set(range(round(topics * harmful)))
-    met = [0] * topics
-    found: dict[int, int] = {}
-    right = withheld = 0
-    expected = 0.0
+    stream = Stream(bank, units, topics, bad=set(range(round(topics * harmful))), rng=rng)
     for task in range(tasks):
         topic = rng.randrange(topics)
-        met[topic] += 1
         query = MemoryQuery(
-            text=topic_words(topic),
-            task=str(task),
-            withhold=share,
-            seed=seed,
-            k_success=shown_k,
-            k_failure=0,
+            text=topic_words(topic), task=str(task), withhold=share, seed=seed, k_success=shown_k, k_failure=0
         )
-        recall = bank.recall(query)
-        shown = {hit.unit.id for hit in recall.hits}
-        had = units[topic].id in shown
-        chance = (HARMFUL if topic in bad else GOOD) if had else BASE
-        won = rng.random() < chance
-        expected += chance
-        right, withheld = right + won, withheld + (not had)
-        if recall.draw is None:
-            raise RuntimeError("the bank drew no arm")
-        bank.consolidate(Consolidation(trials=(Trial(draw=recall.draw, won=won, judged_by="gold"),)))
-        if topic in bad and topic not in found and bank.get(units[topic].id).status is Status.WITHHELD:
-            found[topic] = met[topic]
-    at_end = {n for n in range(len(units)) if bank.get(units[n].id).status is Status.WITHHELD}
-    return Played(
-        right=right / tasks,
-        expected=expected / tasks,
-        unguarded=(len(bad) * HARMFUL + (topics - len(bad)) * GOOD) / topics,
-        withheld=withheld / tasks,
-        found_after=sorted(found.values()),
-        harmful=len(bad),
-        good_withheld=len(at_end - bad),
-        good=len(units) - len(bad),
-    )
+        stream.task(query, topic)
+    return stream.played(tasks)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 
 import anyio
 import anyio.from_thread
@@ -108,6 +109,31 @@ def is_open(descriptor: int) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class Pen:
+    """Writes whole messages onto one descriptor, one after the other."""
+
+    sink: int
+    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    thread: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
+    """A limiter of its own: an answer must not wait behind the tools' threads."""
+
+    async def put(self, message: JSONRPCMessage) -> None:
+        """One; a full pipe is waited for in a thread."""
+        data = dump(message)
+        async with self.turn:
+            if fits(self.sink, data):
+                write_all(self.sink, data)
+            else:
+                await anyio.to_thread.run_sync(write_all, self.sink, data, abandon_on_cancel=True, limiter=self.thread)
+
+    async def put_all(self, messages: MemoryObjectReceiveStream[SessionMessage]) -> None:
+        """Until there are no more."""
+        async with messages:
+            async for one in messages:
+                await self.put(one.message)
+
+
 @asynccontextmanager
 async def streams(
     source: int, sink: int
@@ -115,21 +141,7 @@ async def streams(
     """The two descriptors as message streams."""
     in_send, in_receive = anyio.create_memory_object_stream[Incoming](0)
     out_send, out_receive = anyio.create_memory_object_stream[SessionMessage](0)
-    pen, ink = anyio.Lock(), anyio.CapacityLimiter(1)
-
-    async def put(message: JSONRPCMessage) -> None:
-        data = dump(message)
-        async with pen:
-            if fits(sink, data):
-                write_all(sink, data)
-            else:
-                # A limiter of its own: an answer must not wait behind the tools' threads.
-                await anyio.to_thread.run_sync(write_all, sink, data, abandon_on_cancel=True, limiter=ink)
-
-    async def writer() -> None:
-        async with out_receive:
-            async for one in out_receive:
-                await put(one.message)
+    pen = Pen(sink)
 
     async def arrived(line: bytes | None) -> None:
         if line is None:
@@ -137,12 +149,12 @@ async def streams(
             return
         message, answer = parse(line)
         if answer is not None:
-            await put(answer)
+            await pen.put(answer)
         if message is not None:
             await in_send.send(SessionMessage(message))
 
     async with anyio.create_task_group() as group:
-        group.start_soon(writer)
+        group.start_soon(pen.put_all, out_receive)
         loop = anyio.lowlevel.current_token()
 
         def hand_over(line: bytes | None) -> None:

@@ -15,6 +15,7 @@ from trust.evidence import examine
 
 if TYPE_CHECKING:
     from mia_skill.agents.mia import Mia
+    from retrieval.bank import Stored
 
 __all__ = ["store_run"]
 
@@ -54,14 +55,20 @@ async def store_run(
     )
     known = mia.notary.read(receipt, run.case).outcome if receipt else outcome
     kept = await mia.store(run, receipt=receipt, listener=listener)
-    lost = [f"unknown memory {one}: no credit given" for one in (*kept.unknown_credits, *foreign)]
-    lost += ["on probation: it can be recalled when the judge's canaries are good"] if kept.held else []
+    return told(kept, known, note, foreign)
+
+
+def told(kept: "Stored", known: Outcome | None, note: str, foreign: Sequence[str]) -> StoredView:
+    """What the host is told of what was kept, what was not, and why."""
+    notes = [note] if note else []
+    notes += [f"unknown memory {one}: no credit given" for one in (*kept.unknown_credits, *foreign)]
+    notes += ["on probation: it can be recalled when the judge's canaries are good"] if kept.held else []
     return StoredView(
         ids=kept.unit_ids,
         merged=tuple(one for one, was in zip(kept.unit_ids, kept.merged, strict=True) if was),
         credited=kept.credited,
         outcome=known.value if known else "pending",
-        note="; ".join([*([note] if note else []), *lost]),
+        note="; ".join(notes),
     )
 
 

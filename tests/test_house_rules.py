@@ -29,6 +29,13 @@ def test_no_module_is_longer_than_400_lines(file: Path) -> None:
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 400
 
 
+@pytest.mark.parametrize("file", [*SOURCES, *sorted((ROOT / "benchmarks").rglob("*.py"))], ids=name_of)
+def test_no_function_is_longer_than_40_lines(file: Path) -> None:
+    for node in nodes(file):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 40, f"{node.name} at line {node.lineno}"
+
+
 @pytest.mark.parametrize("file", SOURCES, ids=name_of)
 def test_no_error_is_swallowed_and_none_is_returned_as_a_string(file: Path) -> None:
     for node in nodes(file):

@@ -95,26 +95,33 @@ def settle(
     label, reasons = _checked(label, reasons, case, examined)
     old = {one.id for one in examined.claims if outdated(one)}
     p = _probability(backend, weighed, examined, config, bool(old))
-    counted = [one.score for one in reviews if usable(one)]
-    spread = max(counted, default=0.0) - min(counted, default=0.0)
     settled = examined.model_copy(
         update={
             "label": label,
             "p_correct": p,
             "reasons": (*reasons, *examined.reasons),
-            "reviews": tuple(reviews),
-            "split": split,
             "verify_next": _next(label, case, examined, old),
             "memory_advice": _advice(label, p, examined),
             "backend": backend,
             "usage": usage or Usage(),
             "prompt_digests": prompt_digests or {},
-            "score": round(weighed.score, 4) if counted else None,
-            "agreement": Agreement(n=len(counted), spread=round(spread, 4), split=split),
             "calibration": stamp(backend, config.calibration) if p is not None else None,
+            **_panel(reviews, weighed, split),
         }
     )
     return sealed(case, settled)
+
+
+def _panel(reviews: Sequence[Review], weighed: Weighed, split: bool) -> dict[str, object]:
+    """What the verdict tells of its reviewers: who said what, and how far they agree."""
+    counted = [one.score for one in reviews if usable(one)]
+    spread = max(counted, default=0.0) - min(counted, default=0.0)
+    return {
+        "reviews": tuple(reviews),
+        "split": split,
+        "score": round(weighed.score, 4) if counted else None,
+        "agreement": Agreement(n=len(counted), spread=round(spread, 4), split=split),
+    }
 
 
 def _probability(backend: str, weighed: Weighed, examined: Verdict, config: TrustConfig, old: bool) -> float | None:
