@@ -15,7 +15,7 @@ from math import sqrt
 from pydantic import Field
 
 from mia_skill.core.proportion import Z95, wilson
-from mia_skill.core.types import Value, utc_now
+from mia_skill.core.types import MemoryUnit, Value, utc_now
 
 __all__ = [
     "DECIDE",
@@ -30,6 +30,7 @@ __all__ = [
     "harmful",
     "helped_again",
     "lift",
+    "lot",
     "pick_arm",
     "share_of",
     "suspect",
@@ -186,17 +187,23 @@ def share_of(share: float, tally: Tally, base: Tally | None = None) -> float:
     return SUSPECT_SHARE if doubted is not None and tally.withheld >= MIN_ARM and doubted.high < 0 else share
 
 
+def lot(unit: MemoryUnit) -> str:
+    """What a unit is drawn by: what it says and not its id, which is random, so that a stream played again on a new
+    bank draws the same. It is as lasting as the unit."""
+    return "\x1f".join((unit.outcome or "", unit.question, unit.workflow))
+
+
 def pick_arm(
-    seed: int, task: str, share: float, whole: Sequence[Tally], units: Sequence[tuple[str, float]]
+    seed: int, task: str, share: float, whole: Sequence[Tally], units: Sequence[tuple[str, str, float]]
 ) -> tuple[Arm, str | None]:
     """The arm of a task, and the unit that is left out in `PARTLY`.
 
     `whole` are the tallies of the namespace and the category: the larger of their shares counts. `units` are the
-    candidates with the share of each. At most one is left out: whose draw lies furthest under its share.
+    candidates: id, lot, share. At most one is left out: whose draw lies furthest under its share.
     """
     most = max((share_of(share / 2, tally) for tally in whole), default=0.0)
     if chance(seed, "memory", task) < most:
         return Arm.WITHHELD, None
-    drawn = [(chance(seed, "unit", unit_id, task) - part, unit_id) for unit_id, part in units]
+    drawn = [(chance(seed, "unit", key, task) - part, unit_id) for unit_id, key, part in units]
     lowest = min(drawn, default=(0.0, ""))
     return (Arm.PARTLY, lowest[1]) if lowest[0] < 0 else (Arm.SHOWN, None)

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 from mia_skill.core.types import Outcome, Status
 from retrieval.bank import Hit, MemoryQuery, Recall
 from retrieval.custody import task_of
-from retrieval.gate import WARM_UP, Arm, Draw, Lift, Tally, chance, harmful, lift, pick_arm, share_of
+from retrieval.gate import WARM_UP, Arm, Draw, Lift, Tally, chance, harmful, lift, lot, pick_arm, share_of
 from retrieval.places import place_of, unit_bucket
 from retrieval.recall import Ranking
 from retrieval.tables import Tables
@@ -52,7 +52,7 @@ def settle(rows: Tables, query: MemoryQuery, recall: Recall, kept_back: Sequence
     turn = f"{task}:{attempts(rows, task)}"
     measuring = query.withhold > 0 and judged_tasks(rows, query.namespace) >= WARM_UP
     tried = [
-        hit for hit in kept_back if query.withhold and chance(query.seed, "try", hit.unit.id, turn) < query.withhold
+        hit for hit in kept_back if query.withhold and chance(query.seed, "try", lot(hit.unit), turn) < query.withhold
     ]
     recall = _with(recall, tried)
     hits = recall.hits
@@ -67,7 +67,9 @@ def settle(rows: Tables, query: MemoryQuery, recall: Recall, kept_back: Sequence
         base = tally_of(rows, "namespace", query.namespace, query.namespace)
         whole = [base, tally_of(rows, "category", query.namespace, query.about)]
         each = query.withhold / 2 / len(hits)
-        shares = [(hit.unit.id, _share(rows, query, hit, each, base)) for hit in hits if hit not in tried]
+        shares = [
+            (hit.unit.id, lot(hit.unit), _share(rows, query, hit, each, base)) for hit in hits if hit not in tried
+        ]
         arm, left_out = pick_arm(query.seed, turn, query.withhold, whole, shares)
         draw = _drawn(draw, arm, left_out, next((one for one in whole if harmful(one)), None))
     shown = frozenset(draw.shown)

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from bank_kinds import SCORINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -139,7 +140,7 @@ def test_draws_are_spread_evenly():
 
 
 def test_the_configured_share_of_tasks_is_withheld_half_of_it_unit_by_unit():
-    units = [("a", 0.05), ("b", 0.05)]
+    units = [("a", "lot a", 0.05), ("b", "lot b", 0.05)]
     arms = [pick_arm(1, str(n), 0.2, [Tally()], units) for n in range(4000)]
     whole = sum(arm is Arm.WITHHELD for arm, _ in arms) / len(arms)
     partly = sum(arm is Arm.PARTLY for arm, _ in arms) / len(arms)
@@ -149,7 +150,7 @@ def test_the_configured_share_of_tasks_is_withheld_half_of_it_unit_by_unit():
 
 
 def test_a_share_of_nothing_withholds_nothing():
-    assert all(pick_arm(1, str(n), 0.0, [Tally()], [("a", 0.0)]) == (Arm.SHOWN, None) for n in range(200))
+    assert all(pick_arm(1, str(n), 0.0, [Tally()], [("a", "lot a", 0.0)]) == (Arm.SHOWN, None) for n in range(200))
 
 
 # -- in the bank -----------------------------------------------------------------------------------------------------
@@ -161,6 +162,29 @@ def test_a_young_bank_withholds_nothing(bank):
         recall = bank.recall(MemoryQuery(text="alpha beta gamma", task=str(task), withhold=0.5))
         assert recall.hits
         assert not recall.draw.randomised
+
+
+def drawn(bank):
+    """What is left out of a hundred tasks, by the words of the units."""
+    asked = [MemoryQuery(text="alpha beta gamma", task=str(task), withhold=0.5) for task in range(100)]
+    draws = [bank.recall(query).draw for query in asked]
+    return [sorted(bank.get(one).question for one in draw.withheld) for draw in draws]
+
+
+def test_banks_that_remember_the_same_draw_the_same_whatever_the_ids_and_over_a_restart(banks, tmp_path):
+    left_out = []
+    for name in ("one", "other"):
+        bank = banks.open(tmp_path / name, HashEmbedder(), **SCORINGS["blend"])
+        units = tuple(unit(f"alpha beta gamma {word}", workflow=f"1. {word}") for word in ("rome", "oslo"))
+        bank.consolidate(Consolidation(units=units, merge=False))
+        warmed(bank)
+        left_out.append(drawn(bank))
+        bank.close()
+        again = banks.open(tmp_path / name, HashEmbedder(), **SCORINGS["blend"])
+        assert drawn(again) == left_out[-1]
+        again.close()
+    assert left_out[0] == left_out[1]
+    assert len({tuple(one) for one in left_out[0]}) == 4, "nothing, either unit, and both"
 
 
 def test_the_same_task_is_drawn_alike_until_its_outcome_is_known(bank):

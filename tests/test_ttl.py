@@ -197,6 +197,15 @@ async def test_the_world_stream_runs_end_to_end_and_remembers() -> None:
     assert learning.stored > 0
 
 
+async def test_a_stream_played_again_with_its_seed_gives_the_same_figures() -> None:
+    from mia_skill.cli.ttl_world import Played, play_world
+
+    played = Played("ttl", 7, questions=100, width=2, canaries=0.1)
+    first, second = await play_world(played), await play_world(played)
+    assert first == second
+    assert first.shown > 0
+
+
 async def test_the_world_stream_runs_unsupervised_and_masks_what_the_panel_leaves_open() -> None:
     from mia_skill.cli.ttl import panel_of
     from mia_skill.cli.ttl_world import Played, play_world

@@ -84,7 +84,7 @@ def line_of(score: "StreamScore") -> str:
     told = (
         f"seed {score.seed:3}  {score.way:7} right {score.right:4}/{score.questions} "
         f"({score.right / score.questions:.3f})  second half {score.right_late:3}  maj@G {score.majority_right:4}  "
-        f"judged {score.judged}  masked {score.masked}  kept {score.stored}"
+        f"judged {score.judged}  masked {score.masked}  kept {score.stored}  shown {score.shown}"
     )
     return told + (f"  canaries {score.canaries}  alarms {score.alarms}" if score.canaries else "")
 

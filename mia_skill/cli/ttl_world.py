@@ -45,6 +45,8 @@ class StreamScore(Value):
     masked: int = 0
     """Rollouts that nobody could judge, or whose judge was not believed: they teach nothing."""
     stored: int
+    shown: int = 0
+    """Memories that were shown, over the whole stream."""
     canaries: int = 0
     alarms: int = 0
 
@@ -184,6 +186,7 @@ def score_of(
         judged=sum(each.update.samples - each.update.masked for each in learned),
         masked=sum(each.update.masked for each in learned),
         stored=sum(each.stored for each in learned),
+        shown=sum(one.memories for one in answers),
         canaries=watch.flown if watch else 0,
         alarms=watch.standing.alarms if watch else 0,
     )
