@@ -102,11 +102,8 @@ peers:  ## What the bank's benchmarks compare with, in .venv-peers and .npm-peer
 	@.venv-peers/bin/python -m pip install --quiet --requirement requirements/peers.txt
 	@npm install --silent --no-audit --no-fund --prefix .npm-peers @modelcontextprotocol/server-memory@2026.8.31
 
-bench: $(READY)  ## The benchmark tables that the README quotes
-	@$(BIN)/python benchmarks/bank.py
-	@$(BIN)/python benchmarks/server.py
-	@$(BIN)/python benchmarks/search_service.py
-	@$(BIN)/python benchmarks/corpus_build.py --passages 50000
+bench: $(READY)  ## The benchmarks that the README quotes (hours; ARGS=--quick minutes, ARGS=--list, ARGS="NAME ...")
+	@$(BIN)/python -m benchmarks.quoted $(ARGS)
 
 clean:  ## Remove the environments and caches made here
 	rm -rf $(VENV) $(NANO) .venv-vllm .venv-torch .venv-verl .venv-postgres .venv-peers .venv-mem0 .npm-peers .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -80,7 +80,7 @@ def command(
     variables (MIA_MODELS__DEFAULT__BASE_URL), then from these flags. None is needed.
     Logs go to stderr; with --stdio, stdout carries JSON-RPC only.
     """
-    from mia_skill.core.config import load_config
+    from mia_skill.core.config import json_or_text, load_config
     from mia_skill.core.errors import MiaError
 
     flags: dict[str, object] = {}
@@ -88,7 +88,7 @@ def command(
         key, equals, value = pair.partition("=")
         if not equals:
             raise click.UsageError(f"--set takes KEY=VALUE, not {pair!r}")
-        flags[key.strip()] = value
+        flags[key.strip()] = json_or_text(value)
     given = {"home": home, "server.host": host, "server.port": port, "server.read_only": read_only or None}
     flags |= {key: value for key, value in given.items() if value is not None}
     try:

@@ -277,3 +277,10 @@ def test_an_unknown_setting_is_told_with_the_nearest_and_ends_the_start() -> Non
     assert done.returncode == 1
     assert done.stdout == b""
     assert b"server.prompts" in done.stderr
+
+
+def test_a_list_setting_is_given_as_json_as_the_command_line_takes_it() -> None:
+    flags = ["--print-tools", "--set", 'search.corpus=["/nowhere/wiki.jsonl"]']
+    done = subprocess.run([sys.executable, "-m", "mcp_server", *flags], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"about" in done.stderr
