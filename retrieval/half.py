@@ -1,18 +1,24 @@
 """Vectors kept at half precision, with a bound on what that costs: enough to say which few need the exact ones."""
 
 from collections.abc import Sequence
+from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.require import require
+from retrieval.entries import matrix, of_length_one
 from retrieval.vectors import Rows, grown
 
 __all__ = ["HalfIndex", "HalfRows"]
 
 BLOCK = 4096
 """Rows rounded or widened at a time."""
+FEW = 256
+"""Rows compared at a time: they stay in the processor's cache."""
+SIGN_AND_NUMBER = np.int32(-0x70000001)
+"""0x8FFFFFFF: all but the three bits between them."""
 
 
 class HalfRows:
@@ -35,11 +41,9 @@ class HalfRows:
         if needed > len(self._rows):
             size = max(needed, 2 * len(self._rows))
             self._rows, self._there = grown(self._rows, size), grown(self._there, size)
-        nothing = bytes(4 * self._dimension)
-        sized = [blob if blob is not None and len(blob) == len(nothing) else nothing for blob in blobs]
-        rows_ND = np.frombuffer(b"".join(sized), dtype="<f4").reshape(len(blobs), self._dimension)
+        rows_ND = matrix(blobs, self._dimension)
+        fine_N = of_length_one(rows_ND)
         with np.errstate(over="ignore", invalid="ignore"):
-            fine_N = np.abs(np.einsum("nd,nd->n", rows_ND, rows_ND) - 1.0) < 1e-3
             rounded_ND = rows_ND.astype(np.float16)
         added = slice(self._count, needed)
         self._rows[added], self._there[added], self._count = rounded_ND, fine_N, needed
@@ -130,15 +134,22 @@ class HalfIndex:
 
 
 def widened(rounded_ND: NDArray[np.float16]) -> Rows:
-    """The same numbers as float32, by moving their bits: a third of the time of a cast. Of finite ones."""
-    bits_ND = np.ascontiguousarray(rounded_ND).view(np.uint16).astype(np.uint32)
-    moved_ND = (bits_ND & 0x8000) << 16 | (bits_ND & 0x7FFF) << 13
+    """The same numbers as float32, by moving their bits in place: a sixth of the time of a cast. Of finite ones."""
+    bits_ND = np.ascontiguousarray(rounded_ND).view(np.int16).astype(np.int32)
+    # The sign filled all bits above it: of these the first stays.
+    bits_ND <<= 13
+    bits_ND &= SIGN_AND_NUMBER
     # The exponent counts from 15 there and from 127 here.
-    return moved_ND.view(np.float32) * np.float32(2.0**112)
+    wide_ND = bits_ND.view(np.float32)
+    wide_ND *= np.float32(2.0**112)
+    return wide_ND
 
 
 def slack_of(rows_ND: Rows, rounded_ND: NDArray[np.float16]) -> float:
     """How far an inner product of a rounded row with a vector of length 1 may be from the exact one."""
-    lost_ND = rows_ND - widened(rounded_ND)
+    most = 0.0
+    for start in range(0, len(rows_ND), FEW):
+        lost_ND = rows_ND[start : start + FEW] - widened(rounded_ND[start : start + FEW])
+        most = max(most, float(np.einsum("nd,nd->n", lost_ND, lost_ND).max()))
     # A little more, for what float32 loses in the products themselves.
-    return float(np.sqrt(np.einsum("nd,nd->n", lost_ND, lost_ND).max())) + 2e-6
+    return sqrt(most) + 2e-6

@@ -6,19 +6,20 @@ best few alone: in large buckets rounded vectors name those that may be the best
 """
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.require import require
+from retrieval.entries import Batch, Entry, matrix
 from retrieval.half import HalfIndex, HalfRows
-from retrieval.postings import Postings, Shaped, shaped
-from retrieval.value import Evidence, Standing, standing
+from retrieval.postings import Postings, Shaped, joined
+from retrieval.value import Standing, standing
 from retrieval.vectors import Rows, grown
 
-__all__ = ["ROUNDING", "Bucket", "Entry", "FlatIndex", "Shelf", "faiss_build"]
+__all__ = ["ROUNDING", "Bucket", "FlatIndex", "Shelf", "faiss_build"]
 
 
 ROUNDING = 1e-6
@@ -50,44 +51,23 @@ class FlatIndex:
         return sim_N
 
     def row(self, position: int) -> Rows:
-        return np.array(self._view()[position])
+        return np.array(self.view()[position])
 
     def matrix(self) -> Rows:
         """All vectors, copied."""
-        return np.array(self._view()) if len(self) else np.zeros((0, self._dimension), dtype=np.float32)
+        return np.array(self.view()) if len(self) else np.zeros((0, self._dimension), dtype=np.float32)
 
     def swap_remove(self, position: int) -> None:
         last = len(self) - 1
         if position != last:
-            view = self._view()
+            view = self.view()
             view[position] = view[last]
         self._index.remove_ids(self._faiss.IDSelectorRange(last, last + 1))
 
-    def _view(self) -> Any:
-        """FAISS's own memory; valid until the next add."""
+    def view(self) -> Any:
+        """All vectors, in FAISS's own memory; valid until the next add."""
         size = len(self) * self._dimension
         return self._faiss.rev_swig_ptr(self._index.get_xb(), size).reshape(len(self), self._dimension)
-
-
-class Entry(NamedTuple):
-    """What the index knows of one row. Vectors are float32 bytes as they are stored."""
-
-    seq: int
-    bucket: Hashable
-    category: str
-    uses: int
-    wins: int
-    question: bytes | None
-    caption: bytes | None
-    shape: bytes | None = None
-    """Features of the masked question (`retrieval.shape`)."""
-    seen: Evidence = Evidence(0.0, 0.0, 0.0)
-    masked: bytes | None = None
-
-    @property
-    def evidence(self) -> tuple[float, float, float, int]:
-        """As columns hold it."""
-        return self.seen.uses, self.seen.wins, self.seen.at, crc32(self.seen.where.encode())
 
 
 class Columns:
@@ -106,13 +86,13 @@ class Columns:
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._arrays[name][: self.count]
 
-    def append(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Rows in the order of `TYPES`."""
-        needed = self.count + len(rows)
+    def append(self, columns: Sequence[Sequence[Any] | NDArray[Any]]) -> None:
+        """What to put below each column, in the order of `TYPES`."""
+        needed = self.count + len(columns[0])
         if needed > len(self._arrays["seq"]):
             size = max(needed, 2 * len(self._arrays["seq"]))
             self._arrays = {name: grown(array, size) for name, array in self._arrays.items()}
-        for (name, _), column in zip(self.TYPES, zip(*rows, strict=True), strict=False):
+        for (name, _), column in zip(self.TYPES, columns, strict=True):
             self._arrays[name][self.count : needed] = column
         self.count = needed
 
@@ -174,37 +154,36 @@ class Bucket:
         """All question vectors, as exact as they are here, copied, `[N, D]`."""
         return self._questions.matrix()
 
-    def extend(self, entries: Sequence[Entry], category: Sequence[int]) -> None:
-        """Append entries whose vectors were checked."""
+    def extend(self, batch: Batch, questions_ND: Rows, category: Sequence[int]) -> None:
+        """Append rows whose vectors were checked; `questions_ND` are the questions'."""
         start, self._standing = len(self), None
-        self._questions.add(self._matrix([entry.question for entry in entries]))
+        self._questions.add(questions_ND)
         if self._exact_up_to is not None and len(self._questions) > self._exact_up_to:
             self._round()
-        if self._captions is None and any(entry.caption for entry in entries):
+        captioned = [caption is not None for caption in batch.caption]
+        if self._captions is None and any(captioned):
             self._captions = FlatIndex(self._dimension)
             self._captions.add(np.zeros((start, self._dimension), dtype=np.float32))
         if self._captions is not None:
-            self._captions.add(self._matrix([entry.caption for entry in entries]))
-        self._masked.extend([entry.masked for entry in entries])
-        slots = self._postings.extend([shaped(entry.shape) for entry in entries])
-        self.columns.append(
-            [
-                (entry.seq, entry.uses, entry.wins, code, entry.caption is not None, *entry.evidence, slot)
-                for entry, code, slot in zip(entries, category, slots.tolist(), strict=True)
-            ]
-        )
-        self._position |= {entry.seq: start + offset for offset, entry in enumerate(entries)}
+            self._captions.add(matrix(batch.caption, self._dimension))
+        self._masked.extend(batch.masked)
+        slots = self._postings.append(*joined(batch.shape))
+        places = {place: crc32(place.encode()) for place in set(batch.seen_in)}
+        seen = (batch.seen_uses, batch.seen_wins, batch.seen_at, [places[one] for one in batch.seen_in])
+        self.columns.append((batch.seq, batch.uses, batch.wins, category, captioned, *seen, slots))
+        self._position.update(zip(batch.seq, range(start, len(self)), strict=True))
 
     def _round(self) -> None:
         if isinstance(self._questions, FlatIndex):
             rounded = HalfIndex(self._dimension)
-            rounded.add(self._questions.matrix())
+            rounded.add(self._questions.view())
             self._questions = rounded
 
     def update(self, entry: Entry, category: int) -> None:
         """New counts of a unit that is there; its vectors stay."""
         position, self._standing = self._position[entry.seq], None
-        seen = zip(("seen_uses", "seen_wins", "seen_at", "seen_in"), entry.evidence, strict=True)
+        evidence = (*entry.seen[:3], crc32(entry.seen.where.encode()))
+        seen = zip(("seen_uses", "seen_wins", "seen_at", "seen_in"), evidence, strict=True)
         for name, value in (("uses", entry.uses), ("wins", entry.wins), ("category", category), *seen):
             self.columns[name][position] = value
 
@@ -220,11 +199,6 @@ class Bucket:
             self.columns["slot"][:] = self._postings.compact()[self.columns["slot"]]
         if position < len(self):
             self._position[int(self.columns["seq"][position])] = position
-
-    def _matrix(self, blobs: Sequence[bytes | None]) -> Rows:
-        nothing = bytes(4 * self._dimension)
-        flat = np.frombuffer(b"".join(blob or nothing for blob in blobs), dtype="<f4")
-        return flat.reshape(len(blobs), self._dimension)
 
 
 class Shelf:
@@ -252,7 +226,7 @@ class Shelf:
 
     def put(self, entries: Iterable[Entry]) -> tuple[int, ...]:
         """Add or update rows; returns the seqs left out because their vectors are damaged or missing."""
-        fresh: dict[Hashable, list[Entry]] = {}
+        fresh = []
         for entry in entries:
             self._codes.setdefault(entry.category, len(self._codes))
             home = self._home.get(entry.seq)
@@ -260,44 +234,27 @@ class Shelf:
                 self._buckets[home].update(entry, self._codes[entry.category])
             else:
                 self.remove(entry.seq)
-                fresh.setdefault(entry.bucket, []).append(entry)
+                fresh.append(entry)
+        return self.load(Batch.of(fresh)) if fresh else ()
+
+    def load(self, batch: Batch) -> tuple[int, ...]:
+        """Add rows of which none is here; returns as `put` does."""
+        for category in dict.fromkeys(batch.category):
+            self._codes.setdefault(category, len(self._codes))
         damaged: list[int] = []
-        for key, group in fresh.items():
-            sound = sound_entries(group, self._dimension)
-            damaged += {entry.seq for entry in group} - {entry.seq for entry in sound}
-            if sound:
+        for key, group in batch.by_bucket().items():
+            sound, questions_ND = group.sound(self._dimension)
+            damaged += set(group.seq) - set(sound.seq) if sound is not group else ()
+            if len(questions_ND):
                 bucket = self._buckets.setdefault(key, Bucket(self._dimension, self._exact_up_to))
-                bucket.extend(sound, [self._codes[entry.category] for entry in sound])
-                self._home |= {entry.seq: key for entry in sound}
+                bucket.extend(sound, questions_ND, [self._codes[category] for category in sound.category])
+                self._home.update(dict.fromkeys(sound.seq, key))
         return tuple(sorted(damaged))
 
     def remove(self, seq: int) -> None:
         """Take a row out, if it is in."""
         if seq in self._home:
             self._buckets[self._home.pop(seq)].remove(seq)
-
-
-def sound_entries(entries: Sequence[Entry], dimension: int) -> list[Entry]:
-    """Those whose vectors have the right size and length 1 (a flipped bit or a truncated blob shows there)."""
-    sized = [
-        entry
-        for entry in entries
-        if entry.question is not None
-        and len(entry.question) == 4 * dimension
-        and (entry.caption is None or len(entry.caption) == 4 * dimension)
-    ]
-    good = _unit_length([entry.question or b"" for entry in sized], dimension)
-    captioned = [position for position, entry in enumerate(sized) if entry.caption is not None]
-    good[captioned] &= _unit_length([sized[position].caption or b"" for position in captioned], dimension)
-    return [entry for entry, fine in zip(sized, good, strict=True) if fine]
-
-
-def _unit_length(blobs: Sequence[bytes], dimension: int) -> NDArray[np.bool_]:
-    rows_ND = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), dimension)
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms_N = np.einsum("nd,nd->n", rows_ND, rows_ND)
-        fine: NDArray[np.bool_] = np.abs(norms_N - 1.0) < 1e-3
-    return fine
 
 
 def faiss_build() -> str:

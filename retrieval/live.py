@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.types import MemoryUnit, PlanPair
-from retrieval.index import ROUNDING, Bucket, Entry, Shelf
+from retrieval.entries import Batch, Entry
+from retrieval.index import ROUNDING, Bucket, Shelf
 from retrieval.places import Compared, bucket_of, known_state, pair_bucket, unit_bucket
 from retrieval.rows import SEEN, first_evidence, put_vectors
 from retrieval.tables import Row, Tables
@@ -199,16 +200,29 @@ class LiveIndex:
             # A full load goes in the order on disk; a few changes are found by the index on `change`.
             if self._seen < 0:
                 cursor = rows.execute(f"{statement} ORDER BY r.seq")
+                while chunk := cursor.fetchmany(CHUNK):
+                    self.damaged[owner] |= set(self._shelves[owner].load(_batch(owner, chunk)))
             else:
                 cursor = rows.execute(f"{statement} WHERE change > ? ORDER BY change, r.seq", (self._seen,))
-            while chunk := cursor.fetchmany(CHUNK):
-                self._put(owner, _entries(owner, chunk))
+                while chunk := cursor.fetchmany(CHUNK):
+                    self._put(owner, _entries(owner, chunk))
 
 
-def _entries(owner: str, chunk: list[Row]) -> Iterator[Entry]:
-    for seq, namespace, modality, outcome, category, uses, wins, question, caption, shape, masked, *seen in chunk:
-        bucket = unit_bucket(namespace, modality, outcome) if owner == "unit" else pair_bucket(namespace)
-        yield Entry(seq, bucket, category, uses, wins, question, caption, shape, Evidence(*seen), masked)
+def _entries(owner: str, chunk: Sequence[Row]) -> Iterator[Entry]:
+    for seq, *key, category, uses, wins, question, caption, shape, masked, su, sw, sa, si in chunk:
+        bucket = _bucket(owner, *key)
+        yield Entry(seq, bucket, category, uses, wins, question, caption, shape, Evidence(su, sw, sa, si), masked)
+
+
+def _batch(owner: str, chunk: Sequence[Row]) -> Batch:
+    seq, namespace, modality, outcome, *rest = zip(*chunk, strict=True)
+    keys = list(zip(namespace, modality, outcome, strict=True))
+    buckets = {key: _bucket(owner, *key) for key in set(keys)}
+    return Batch(seq, [buckets[key] for key in keys], *rest)
+
+
+def _bucket(owner: str, namespace: str, modality: str, outcome: str | None) -> Hashable:
+    return unit_bucket(namespace, modality, outcome) if owner == "unit" else pair_bucket(namespace)
 
 
 def _entry(seq: int, unit: MemoryUnit, vectors: Vectors, seen: Evidence) -> Entry:

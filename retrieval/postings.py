@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from retrieval.shape import SHAPED
 from retrieval.vectors import grown
 
-__all__ = ["Postings", "Shaped", "shaped"]
+__all__ = ["Postings", "Shaped", "joined", "shaped"]
 
 Shaped = NDArray[np.void]
 TAIL = 4096
@@ -54,16 +54,18 @@ class Postings:
 
     def extend(self, shapes: Sequence[Shaped]) -> NDArray[np.int32]:
         """Append documents; returns their slots."""
-        slots = np.arange(self._count, self._count + len(shapes), dtype=np.int32)
-        added = np.zeros(sum(map(len, shapes)), dtype=POSTING)
-        if len(added):
-            # As plain numbers: NumPy compares the fields of every two structured arrays that it joins.
-            together = np.concatenate([shape.view(np.uint64) for shape in shapes]).view(SHAPED)
+        return self.append(*joined([shape.tobytes() for shape in shapes]))
+
+    def append(self, together: Shaped, counts: Sequence[int]) -> NDArray[np.int32]:
+        """Append documents whose features lie one behind the other, so many of each; returns their slots."""
+        slots = np.arange(self._count, self._count + len(counts), dtype=np.int32)
+        if len(together):
+            added = np.zeros(len(together), dtype=POSTING)
             added["feature"], added["impact"] = together["feature"], together["impact"]
-            added["slot"] = np.repeat(slots, [len(shape) for shape in shapes])
+            added["slot"] = np.repeat(slots, counts)
             self._tail.append(added)
             self._tail_size += len(added)
-        self._count += len(shapes)
+        self._count += len(counts)
         if self._count > len(self._alive):
             self._alive = grown(self._alive, max(self._count, 2 * len(self._alive)))
         self._alive[slots] = True
@@ -171,6 +173,12 @@ class Postings:
         self._tail, self._tail_size = [], 0
         self._sorted_up_to = self._count
         self._common.clear()
+
+
+def joined(blobs: Sequence[bytes | None]) -> tuple[Shaped, list[int]]:
+    """Features as they are stored, one document behind the other, and how many each has; see `shaped`."""
+    sound = [blob if blob is not None and not len(blob) % SHAPED.itemsize else b"" for blob in blobs]
+    return np.frombuffer(b"".join(sound), dtype=SHAPED), [len(blob) // SHAPED.itemsize for blob in sound]
 
 
 def shaped(blob: bytes | None) -> Shaped:

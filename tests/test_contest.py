@@ -11,8 +11,9 @@ from mia_skill.core.config import BlendWeights, ScoreWeights
 from retrieval.bank import MemoryQuery
 from retrieval.blend import Signals, relevance
 from retrieval.contest import DEPTH, SPARE, Asked, Exact, contest, pool_of
+from retrieval.entries import Batch, Entry
 from retrieval.half import HalfRows
-from retrieval.index import Bucket, Entry
+from retrieval.index import Bucket
 from retrieval.postings import Postings
 from retrieval.shape import SHAPED
 from retrieval.value import Evidence, base_rate, faded, posterior
@@ -50,7 +51,8 @@ class Rows:
         self.categories = [("a", "b")[n % 2] for n in range(count)]
         self.seqs = (rng.permutation(count) + 1).tolist()
         self.bucket = Bucket(DIMENSION, exact_up_to)
-        self.bucket.extend([self.entry(at) for at in range(count)], [n % 2 for n in range(count)])
+        batch = Batch.of([self.entry(at) for at in range(count)])
+        self.bucket.extend(batch, self.questions, [n % 2 for n in range(count)])
         self.rng, self.kinds = rng, kinds
 
     def entry(self, at):

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrieval.entries import Batch, Entry
 from retrieval.half import HalfIndex, widened
-from retrieval.index import Entry, FlatIndex, Shelf
+from retrieval.index import FlatIndex, Shelf
 
 D = 8
 
@@ -117,6 +118,33 @@ def test_any_run_of_changes_leaves_what_a_dictionary_would_hold(changes):
         }
         assert all(np.array_equal(row, vector(seq)) for seq, (row, _) in held.items())
     assert len(shelf) == len(expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 5), st.sampled_from("-cdm")), min_size=1, max_size=12))
+def test_rows_that_are_loaded_together_are_as_if_put_one_by_one(given_rows):
+    """c: with a caption, d: its question is damaged, m: its caption is."""
+    together, single, rows = Shelf(D), Shelf(D), []
+    for seq, (bucket, uses, kind) in enumerate(given_rows, 1):
+        caption = {"c": vector(seq + 1).tobytes(), "m": b"short"}.get(kind)
+        made = entry(seq, bucket, uses=uses, category=f"of {uses}", caption=caption)
+        rows.append(made._replace(question=b"" if kind == "d" else made.question))
+    damaged = together.load(Batch.of(rows))
+    assert damaged == tuple(seq for row in rows for seq in single.put([row]))
+    assert len(together) == len(single)
+    for key in "ab":
+        one, other = together.bucket(key), single.bucket(key)
+        if one is None or other is None:
+            assert one is other
+            continue
+        assert np.array_equal(one.questions(), other.questions())
+        for name in ("seq", "uses", "captioned"):
+            assert one.columns[name].tolist() == other.columns[name].tolist()
+        captions = [bucket.caption_similarities(vector(0)) for bucket in (one, other)]
+        assert captions[0] is captions[1] is None or np.allclose(*captions)
+        for code in {row.category for row in rows}:
+            found = [one.columns["category"] == together.code(code), other.columns["category"] == single.code(code)]
+            assert np.array_equal(*found)
 
 
 def rounded(shelf, key):
