@@ -59,7 +59,7 @@ def odd(sample: Sample) -> str:
 
 
 def accepted(sample: Sample) -> bool:
-    """Would the answer be called correct, if it were not for the rule? The rule speaks last, after every other doubt."""
+    """Would the answer be called correct, if it were not for the rule? It speaks last, after every other doubt."""
     verdict = decide.decide(gather_facts(sample.case))
     return verdict.label is Label.CORRECT or verdict.reasons[:1] == (odd(sample),)
 
