@@ -167,12 +167,7 @@ def _checked(label: Label, reasons: tuple[str, ...], case: Case, examined: Verdi
     if label is not Label.CORRECT:
         return label, reasons
     failed = [one.name for one in examined.checks if one.state is CheckState.FAIL and one.name in DECISIVE]
-    failed += [
-        check.name
-        for claim in examined.claims
-        for check in claim.checks
-        if check.state is CheckState.FAIL
-    ]
+    failed += [check.name for claim in examined.claims for check in claim.checks if check.state is CheckState.FAIL]
     if failed:
         found = ", ".join(dict.fromkeys(failed))
         return Label.ABSTAIN, (f"the reviews support what the checks speak against ({found}); not accepted", *reasons)
