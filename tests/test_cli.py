@@ -136,6 +136,16 @@ def test_a_report_says_where_it_was_written_and_json_stays_one_document(
         assert json.loads(result.stdout)["label"] == "correct"
 
 
+def test_a_place_that_stands_in_the_page_is_left_open_as_an_answer_to_who(home: Path) -> None:
+    page = home / "tower.txt"
+    page.write_text("The Eiffel Tower stands in Paris, France. It was designed by Stephen Sauvestre.", encoding="utf-8")
+    asked = ["judge", "--question", "Who designed the Eiffel Tower?", "--evidence", str(page), "--answer"]
+    shown = mia(home, *asked, "Paris", code=3).stdout
+    assert shown.startswith("abstain")
+    assert "the evidence shows the answer only as a place" in shown
+    assert mia(home, *asked, "Stephen Sauvestre").stdout.startswith("correct")
+
+
 def test_given_evidence_is_judged_without_the_packages_of_the_web_that_the_settings_name(
     home: Path, page: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
