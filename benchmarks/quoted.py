@@ -5,7 +5,8 @@
 Without a name all of them, one after the other: hours, most of them for a bank of a million units and for the embedding
 of 18,533 passages. `--quick` runs small versions, some minutes in all: they show that everything works, and their
 figures are not the README's. Peers take part where `make peers` has made their environments. What needs data sets that
-are not here (MIA_SHARED_DATA, or ../shared/data beside the checkout) is left out, and said. No command needs a GPU.
+are not here (MIA_SHARED_DATA, or ../shared/data beside the checkout) is left out, and said. What needs a GPU has a
+target of its own (`make nano`).
 """
 
 import argparse

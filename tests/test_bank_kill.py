@@ -51,17 +51,22 @@ def test_every_acknowledged_unit_survives_two_hundred_kills_of_two_writers(tmp_p
     # This process read before, and follows; a fresh one loads. Both must agree with the rows.
     fresh = SqliteBank.open(path, HashEmbedder(), merge_similarity=1.0)
     for one in (bank, fresh):
-        held = {line["id"] for line in one.export() if line["kind"] == "unit"}
-        assert set(acked) <= held
-        uses = one.get(known.id).uses
-        assert uses == one.get(known.id).wins == len(held) - 1
-        # Each kill may leave one consolidation that was written but not yet acknowledged.
-        assert len(acked) <= uses <= len(acked) + runs
-        assert len(acked) > KILLS
-        health = one.health()
-        assert (health.problems, health.units) == ((), len(held))
-        for unit_id in rng.sample(acked, 100):
-            unit = one.get(unit_id)
-            hits = one.recall(MemoryQuery(text=unit.question, namespace=unit.namespace, min_similarity=0.999)).hits
-            assert any(hit.similarity > 0.999 for hit in hits)
+        assert_kept(one, acked, known.id, runs, rng)
         one.close()
+
+
+def assert_kept(one, acked, known_id, runs, rng):
+    """What was acknowledged is there, is counted once, and is found."""
+    held = {line["id"] for line in one.export() if line["kind"] == "unit"}
+    assert set(acked) <= held
+    uses = one.get(known_id).uses
+    assert uses == one.get(known_id).wins == len(held) - 1
+    # Each kill may leave one consolidation that was written but not yet acknowledged.
+    assert len(acked) <= uses <= len(acked) + runs
+    assert len(acked) > KILLS
+    health = one.health()
+    assert (health.problems, health.units) == ((), len(held))
+    for unit_id in rng.sample(acked, 100):
+        unit = one.get(unit_id)
+        hits = one.recall(MemoryQuery(text=unit.question, namespace=unit.namespace, min_similarity=0.999)).hits
+        assert any(hit.similarity > 0.999 for hit in hits)
