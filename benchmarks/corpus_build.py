@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from stub import Stub
 
+from benchmarks.stub import Stub
 from retrieval.build import build_corpus
 from retrieval.corpus import Corpus
 from retrieval.embed import HashEmbedder, MiniLM

@@ -75,7 +75,7 @@ def encoder_of(name: str):  # type: ignore[no-untyped-def]
         from retrieval.minilm import MiniLM
 
         return MiniLM()
-    from stub import Stub
+    from benchmarks.stub import Stub
 
     return Stub()
 

@@ -26,8 +26,8 @@ from statistics import median
 from typing import NamedTuple
 
 import orjson
-from stub import Stub
 
+from benchmarks.stub import Stub
 from mia_skill.core.script import missing, script
 from retrieval.build import build_corpus
 from retrieval.corpus import Corpus, How, Ranking
