@@ -136,6 +136,67 @@ def test_questions_of_the_test_are_not_trained_on() -> None:
     assert loud in kept
 
 
+def own_files(folder: Path, train: Sequence[object], dev: Sequence[object]) -> list[object]:
+    """The flags for two files of one's own."""
+    for name, rows in (("train", train), ("dev", dev)):
+        body = b"\n".join(one if isinstance(one, bytes) else orjson.dumps(one) for one in rows)
+        (folder / f"{name}.jsonl").write_bytes(body)
+    given = ["--home", folder / "home", "train", "data", "--from", folder / "train.jsonl"]
+    return [*given, "--dev", folder / "dev.jsonl", "--no-memory", "--stage", "planner", "--out", folder / "out"]
+
+
+def test_files_whose_rows_share_numbers_share_no_questions(tmp_path: Path) -> None:
+    train = [
+        {"question": "Who wrote Dune?", "answer": "Herbert"},
+        {"id": "7", "question": "Who built it?", "answer": "Ada"},
+    ]
+    dev = [
+        {"question": "Who wrote Emma?", "answer": "Austen"},
+        {"id": "7", "question": "who wrote dune", "answer": "H"},
+    ]
+    done = mia(*own_files(tmp_path, train, dev), "--json")
+    told = orjson.loads(done.output)
+    assert told["rows"] == {"train": 1, "dev": 2}
+    assert told["leaks"]["repeated"] == ["row1"]
+
+
+def test_two_pictures_with_the_same_question_are_two_questions() -> None:
+    (task, *_), _, _ = world_tasks(5, 40, limit=1)
+    towers = [
+        task.model_copy(update={"question": task.question.model_copy(update={"caption": caption})})
+        for caption in ("a red tower", "a blue tower")
+    ]
+    assert find_leaks(towers[:1], towers[1:]) == (towers[:1], ())
+    assert find_leaks(towers[:1], towers[:1]) == ([], (task.name,))
+
+
+def test_a_row_of_ones_own_file_that_cannot_be_used_is_named_and_not_passed_over(tmp_path: Path) -> None:
+    good = {"question": "Who built it?", "answer": "Ada"}
+    done = mia(
+        *own_files(tmp_path, [good, {"question": "Who sold it?"}, b"{no"], [{"question": "Who?", "answer": "I"}])
+    )
+    assert "2 questions that could not be used" in done.output
+    left = orjson.loads((tmp_path / "out" / "facts.json").read_bytes())["left_out"]
+    assert set(left) == {"train: row 2", "train: row 3"}
+    assert "no answer" in left["train: row 2"]
+    assert "broken row): 2" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_hops_of_ones_own_questions_are_kept_and_chosen_by(tmp_path: Path) -> None:
+    rows = [{"question": f"Who built {n}?", "answer": "Ada", "hops": n} for n in (1, 2, 4)]
+    held = [{"question": "Who sold it?", "answer": "Ada", "level": "2"}]
+    given = own_files(tmp_path, rows, held)
+    assert mia(*given).exit_code == 0
+    levels = [row["level"] for row in pq.read_table(tmp_path / "out" / "train.parquet").to_pylist()]
+    assert levels == ["1", "2", "4"]
+    assert mia(*given, "--hops", 2).exit_code == 0
+    assert [row["level"] for row in pq.read_table(tmp_path / "out" / "train.parquet").to_pylist()] == ["2"]
+    silent = own_files(tmp_path, [{"question": "Who?", "answer": "Ada", "level": "hard"}], held)
+    refused = mia(*silent, "--hops", 2)
+    assert refused.exit_code == 1
+    assert "leave --hops out" in refused.output
+
+
 def test_ones_own_questions_need_a_planner_for_stage_1_and_none_for_stage_2(tmp_path: Path) -> None:
     for name, question in (("train", "Who built it?"), ("dev", "Who sold it?")):
         (tmp_path / f"{name}.jsonl").write_bytes(orjson.dumps({"id": name, "question": question, "answer": "Ada"}))
