@@ -1,6 +1,7 @@
 """`mia stream serve` and `mia stream send` as processes, with a kill in between."""
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -67,7 +68,8 @@ def test_many_questions_are_under_way_at_a_time_and_each_is_learnt_from_once(tmp
     process, url = served(tmp_path)
     try:
         done = sent(tmp_path / "q.jsonl", url, "--clients", "20")
-        assert done.stdout.strip() == "60 samples, 30 updates", done.stderr
+        assert done.stdout.startswith("60 samples, 30 updates, "), done.stderr
+        assert re.search(r"[\d.]+ samples/s, version 30 is served, mean reward [\d.]+ in the first half", done.stdout)
         told = httpx.get(f"{url}/health", trust_env=False).json()
         assert (told["version"], told["waiting"], told["rollout_buffer_len"]) == (30, 0, 0)
     finally:

@@ -15,6 +15,7 @@ from training.policy_store import Policy
 from training.reward_function import Reward, same_text
 from training.stream import Canary, StreamTrainer
 from training.stream_canaries import RewardCanaries
+from training.tickets import Sampled
 
 __all__ = ["canary_of", "reward_service", "stream_service"]
 
@@ -149,6 +150,7 @@ class Desk(GoldDesk):
     def __init__(self, trainer: StreamTrainer, reward: Reward, judge_canaries: float = 0.0) -> None:
         super().__init__(reward)
         self.trainer = trainer
+        self.unscored, self.reward_failure = 0, ""
         self.canaries = RewardCanaries(trainer, reward, self.golds, judge_canaries)
         self.pictures: dict[str, int] = {}
 
@@ -156,7 +158,8 @@ class Desk(GoldDesk):
         """State of the trainer, with upstream's names."""
         one = self.trainer
         told: dict[str, object] = {
-            "status": "degraded" if one.failure else "ok",
+            "status": "degraded" if one.failure or self.reward_failure or one.judge.alarm else "ok",
+            "model": one.name,
             "global_steps": one.updates,
             "version": one.version,
         }
@@ -164,7 +167,8 @@ class Desk(GoldDesk):
         return told | {
             "rollout_n": one.width,
             "rollout_buffer_len": sum(len(group.rollouts) for group in one.ready),
-            "waiting": one.waiting,
+            **one.state,
+            "metrics": one.metrics,
             "refused_by_canary": one.refused,
             "rollbacks": one.rollbacks,
             "set_aside": one.set_aside,
@@ -172,6 +176,8 @@ class Desk(GoldDesk):
             "held": len(one.held),
             "never_learnt": one.doubted,
             "failure": one.failure,
+            "unscored": self.unscored,
+            "reward_failure": self.reward_failure,
         }
 
     async def submit_sample(self, given: SubmitSample) -> dict[str, object]:
@@ -194,11 +200,22 @@ class Desk(GoldDesk):
             raise Refusal(409, f"this server trains {self.trainer.name!r}, not {asked.model!r}")
         made = await self.trainer.sample(asked.data_id, asked.question)
         gold = self.golds.get(asked.data_id)
-        if gold is not None and asked.data_id not in self.trainer.consumed:
-            rewards = [await self.reward(asked.question, text, gold) for text in made.texts]
-            if self.trainer.feedback(made.id, made.ticket, rewards) == "accepted":
-                await self.canaries.rewarded(asked.data_id, asked.question)
-        return made.model_dump(mode="json")
+        learnt = asked.data_id in self.trainer.consumed or self.trainer.groups[asked.data_id].rewarded
+        if gold is not None and not learnt:
+            await self._score(asked.question, made, gold)
+        rewards = [one.reward for one in self.trainer.groups[asked.data_id].rollouts]
+        return made.model_dump(mode="json") | {"rewards": rewards}
+
+    async def _score(self, question: str, made: Sampled, gold: str) -> None:
+        """Reward the replies by the gold answer. Where that fails they are answered all the same, and wait."""
+        try:
+            rewards = [await self.reward(question, text, gold) for text in made.texts]
+        except JudgeError as error:
+            self.unscored, self.reward_failure = self.unscored + 1, str(error)
+            return
+        self.reward_failure = ""
+        if self.trainer.feedback(made.id, made.ticket, rewards) == "accepted":
+            await self.canaries.rewarded(made.id, question)
 
     async def submit_batch(self, given: SubmitBatch) -> dict[str, object]:
         """Several samples, in order."""

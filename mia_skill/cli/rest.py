@@ -109,6 +109,14 @@ def stream() -> None:
 @click.option("--width", default=4, show_default=True, type=click.IntRange(1, 64), help="Replies a question.")
 @click.option("--reward", help="A Python file with reward(question, reply, gold), or a URL.")
 @click.option("--keep", default=8, show_default=True, type=click.IntRange(2), help="Versions kept on disk.")
+@click.option("--waiting", default=1024, show_default=True, type=click.IntRange(1), help="Samples not learnt from yet.")
+@click.option(
+    "--patience",
+    default=3600.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds after which a sample without feedback makes room for others, where there is none.",
+)
 @click.option("--host", help="Address to bind; beyond loopback a server.token is needed.")
 @click.option("--port", default=STREAM_PORT, show_default=True, type=click.IntRange(0, 65535))
 @click.pass_obj
@@ -126,6 +134,8 @@ def serve(
     canaries: Path | None,
     watched: float,
     keep: int,
+    waiting: int,
+    patience: float,
     **parts: Any,
 ) -> None:
     """Serve the streaming trainer: samples are answered, feedback is taken, updates run beside both."""
@@ -145,8 +155,9 @@ def serve(
     canary = canary_of(canaries, judge) if canaries else None
     rules = Rules(honest=config.trust.canary_honest) if watched else None
     made = StreamTrainer(
-        place, learner, groups_per_update=groups, width=width, canary=canary, judge_rules=rules, keep_versions=keep
-    )
+        place, learner, groups_per_update=groups, width=width, most_waiting=waiting, patience_s=patience,
+        canary=canary, judge_rules=rules, keep_versions=keep,
+    )  # fmt: skip
     service = stream_service(made, reward=judge, judge_canaries=watched, hosts=allowed_names(config.server))
     anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
 
@@ -225,17 +236,16 @@ def send(questions: Path, url: str, clients: int, token: str | None) -> None:
     import anyio
     import httpx
 
-    from training.stream_client import read_questions
-    from training.stream_client import send as stream_all
+    from training.stream_client import Sender, Sent, read_questions
 
     rows = read_questions(questions)
     headers = {"authorization": f"Bearer {token}"} if token else {}
     limits = httpx.Limits(max_connections=clients)
 
-    async def run() -> int:
+    async def run() -> Sent:
         opened = httpx.AsyncClient(base_url=url, headers=headers, timeout=600, trust_env=False, limits=limits)
         with click.progressbar(length=len(rows), label="samples", file=sys.stderr) as shown:
             async with opened as client:
-                return await stream_all(rows, client, clients, shown.update)
+                return await Sender(client, clients, shown.update).send(rows)
 
-    click.echo(f"{len(rows)} samples, {anyio.run(run)} updates")
+    click.echo(anyio.run(run).line)
