@@ -8,7 +8,8 @@ import orjson
 from training.policy_store import ScriptedLearner
 from training.stream import StreamTrainer
 from training.stream_client import Sender
-from training.stream_service import Golds, stream_service
+from training.stream_forms import Golds
+from training.stream_service import stream_service
 
 
 def rows(count: int) -> list[dict[str, str]]:

@@ -2,84 +2,39 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import JsonValue
 
 from mia_skill.core.asgi import Refusal
-from mia_skill.core.errors import InputError, JudgeError
+from mia_skill.core.errors import InputError, JudgeError, MiaError
 from mia_skill.core.json_service import JsonService, Route
-from mia_skill.core.types import Text
 from training.policy_store import Policy
 from training.reward_function import Reward, same_text
 from training.stream import Canary, StreamTrainer
 from training.stream_canaries import RewardCanaries
+from training.stream_forms import (
+    MOST_ENTRIES,
+    Asked,
+    Back,
+    Checked,
+    Golds,
+    Health,
+    Heard,
+    PictureEntries,
+    Replied,
+    Said,
+    Serving,
+    SubmitBatch,
+    SubmitSample,
+    ToScore,
+)
 from training.tickets import Sampled
 
 __all__ = ["canary_of", "reward_service", "stream_service"]
 
-Id = Annotated[str, Field(min_length=1, max_length=200)]
-MOST_ENTRIES = 10_000
 IMAGES_AT_MOST = 1_000
-
-
-class Taken(BaseModel):
-    """Base of what clients send: what is not known is passed over, as upstream's servers do."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Asked(Taken):
-    data_id: Id
-    question: Text = Field(min_length=1)
-    model: str | None = None
-    """If given, it must be the one served here."""
-
-
-class SubmitSample(Taken):
-    rollout: Asked | None = None
-    epoch: int = 0
-    finish: bool = False
-    flush_partial: bool = False
-
-
-class SubmitBatch(Taken):
-    rollouts: Annotated[list[Asked], Field(max_length=256)]
-
-
-class Gold(Taken):
-    data_id: Id
-    ground_truth: Text
-
-
-class Golds(Taken):
-    entries: Annotated[list[Gold], Field(max_length=MOST_ENTRIES)]
-
-
-class ToScore(Taken):
-    data_id: Id
-    solution_str: Text
-    question: Text = ""
-
-
-class Pictures(Taken):
-    data_id: Id
-    images: list[JsonValue]
-
-
-class PictureEntries(Taken):
-    entries: Annotated[list[Pictures], Field(max_length=256)]
-
-
-class Said(Taken):
-    id: Id
-    ticket: str
-    rewards: list[Annotated[float, Field(allow_inf_nan=False)] | None]
-
-
-class Back(Taken):
-    version: int = Field(ge=0)
 
 
 def canary_of(path: Path, reward: Reward) -> Canary:
@@ -182,18 +137,27 @@ class Desk(GoldDesk):
 
     async def submit_sample(self, given: SubmitSample) -> dict[str, object]:
         """Roll out and buffer; reward at once where the gold answer is known."""
-        before = self.trainer.updates
-        answer: dict[str, Any] = {}
+        before, answer = self.trainer.updates, dict[str, Any]()
         if given.rollout is not None:
             answer = await self._one(given.rollout)
         elif not (given.finish or given.flush_partial):
             raise InputError("submit_sample needs a rollout, finish or flush_partial")
         if given.finish or given.flush_partial:
             await self.canaries.flush()
-        await self.trainer.update(partial=given.finish or given.flush_partial)
+        failed = await self._step(partial=given.finish or given.flush_partial)
         stepped = self.trainer.updates > before
-        told: dict[str, object] = {"status": "step" if stepped else "rollout", **answer}
+        told: dict[str, object] = {"status": "step" if stepped else "rollout", **answer, **failed}
         return told | ({"metrics": self.trainer.metrics} if stepped else {}) | {"serving": self.trainer.version}
+
+    async def _step(self, *, partial: bool = False, all_: bool = False) -> dict[str, str]:
+        """The update that is due (`all_`: every one). One that fails takes nobody's replies away: it is told."""
+        try:
+            while await self.trainer.update(partial=partial) and all_:
+                pass
+        except MiaError as error:
+            self.trainer.failure = str(error)
+            return {"failure": str(error)}
+        return {}
 
     async def _one(self, asked: Asked) -> dict[str, Any]:
         if asked.model not in (None, self.trainer.name):
@@ -221,10 +185,9 @@ class Desk(GoldDesk):
         """Several samples, in order."""
         before = self.trainer.updates
         results = [await self._one(one) for one in given.rollouts]
-        while await self.trainer.update():
-            pass
-        stepped = self.trainer.updates > before
-        return {"status": "step" if stepped else "rollout", "results": results, "metrics": self.trainer.metrics}
+        failed = await self._step(all_=True)
+        status = "step" if self.trainer.updates > before else "rollout"
+        return {"status": status, "results": results, "metrics": self.trainer.metrics, **failed}
 
     async def save_checkpoint(self, _given: dict[str, JsonValue]) -> dict[str, object]:
         """Every version is on disk before it is served, so there is nothing left to save."""
@@ -277,14 +240,14 @@ def stream_service(
     to the test; the trainer then needs rules for it."""
     desk = Desk(trainer, reward, judge_canaries)
     routes = (
-        Route("GET", "/health", desk.health, about="state of the trainer"),
-        Route("POST", "/submit_sample", desk.submit_sample, SubmitSample, "roll out one question"),
+        Route("GET", "/health", desk.health, about="state of the trainer", answer=Health),
+        Route("POST", "/submit_sample", desk.submit_sample, SubmitSample, "roll out one question", Replied),
         Route("POST", "/submit_batch", desk.submit_batch, SubmitBatch, "roll out several questions"),
-        Route("POST", "/save_checkpoint", desk.save_checkpoint, dict[str, JsonValue], "the version on disk"),
+        Route("POST", "/save_checkpoint", desk.save_checkpoint, dict[str, JsonValue], "the version on disk", Serving),
         *desk.routes(),
         Route("POST", "/streaming/register_images", desk.register_images, PictureEntries, "pictures of questions"),
-        Route("POST", "/v1/feedback", desk.feedback, Said, "rewards of the replies of one sample"),
-        Route("POST", "/v1/rollback", desk.rollback, Back, "serve an earlier version"),
-        Route("POST", "/v1/check", desk.check, dict[str, JsonValue], "canaries now; goes back if they fell"),
+        Route("POST", "/v1/feedback", desk.feedback, Said, "rewards of the replies of one sample", Heard),
+        Route("POST", "/v1/rollback", desk.rollback, Back, "serve an earlier version", Serving),
+        Route("POST", "/v1/check", desk.check, dict[str, JsonValue], "canaries now; goes back if they fell", Checked),
     )
     return JsonService("MIA streaming trainer", routes, hosts=hosts, running=trainer.running)
