@@ -269,6 +269,50 @@ def test_what_cannot_train_is_refused_before_the_run(
         check_launch(Launch("executor", data, model, tmp_path / "o"))
 
 
+def test_rows_that_name_no_place_to_search_need_one_before_the_run(model: Path, tmp_path: Path) -> None:
+    rows = [{"question": "Who built it?", "answer": "Ada"}]
+    assert mia(*own_files(tmp_path, rows, [{"question": "Who sold it?", "answer": "Ada"}])).exit_code == 0
+    given = ["train", "planner", "--data", tmp_path / "out", "--model", model, "--out", tmp_path / "o", "--dry-run"]
+    given += ["--other", "http://127.0.0.1:1/v1", "frozen"]
+    refused = mia(*given)
+    assert refused.exit_code == 1
+    assert "names no place to search: give --search" in refused.output
+    assert mia(*given, "--search", "http://127.0.0.1:8001").exit_code == 0
+    assert mia(*given, "mia.search=world:1:60").exit_code == 0
+
+
+def test_a_curriculum_without_its_order_is_refused_before_the_run(folder: Path, model: Path, tmp_path: Path) -> None:
+    given = ["train", "executor", "--data", folder, "--model", model, "--out", tmp_path / "o", "--dry-run"]
+    refused = mia(*given, "data.mia_curriculum=true")
+    assert refused.exit_code == 1
+    assert "data.shuffle=false" in refused.output
+    assert mia(*given, "data.mia_curriculum=true", "data.shuffle=False").exit_code == 0
+
+
+def test_a_model_without_weights_is_refused_and_so_is_the_second_of_an_alternation(
+    folder: Path, model: Path, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "config.json").write_bytes((model / "config.json").read_bytes())
+    with pytest.raises(InputError, match="holds no weights"):
+        check_launch(Launch("executor", folder, bare, tmp_path / "o"))
+    given = ["train", "alternate", "--data", folder, "--executor", model, "--out", tmp_path / "o", "--dry-run"]
+    refused = mia(*given, "--planner", bare)
+    assert refused.exit_code == 1
+    assert "holds no weights" in refused.output
+    assert mia(*given, "--planner", model).exit_code == 0
+
+
+def test_a_run_without_veRL_says_which_environment_has_it(folder: Path, model: Path, tmp_path: Path) -> None:
+    done = mia("train", "executor", "--data", folder, "--model", model, "--out", tmp_path / "o")
+    assert done.exit_code == 1
+    assert "pip install -r requirements/train.txt" in done.output
+    (tmp_path / "global_step_1" / "actor").mkdir(parents=True)
+    done = mia("train", "export", "--checkpoint", tmp_path / "global_step_1", "--out", tmp_path / "x")
+    assert "needs verl" in done.output
+
+
 def test_a_checkpoint_of_another_model_is_refused(folder: Path, model: Path, tmp_path: Path) -> None:
     launch = Launch("executor", folder, model, tmp_path / "o")
     held = launch.out / "global_step_3" / "actor" / "huggingface"
@@ -381,6 +425,24 @@ def test_a_merger_that_left_no_weights_has_failed(tmp_path: Path) -> None:
     (tmp_path / "global_step_1" / "actor").mkdir(parents=True)
     with pytest.raises(StageFailed, match="no whole model"):
         export(tmp_path / "global_step_1", tmp_path / "out", {}, lambda command, environment: 0)
+
+
+def test_an_export_that_was_killed_is_made_again_and_never_taken_for_a_whole_one(tmp_path: Path) -> None:
+    step = tmp_path / "global_step_1"
+    (step / "actor").mkdir(parents=True)
+
+    def killed(command: Sequence[str], environment: Mapping[str, str]) -> int:
+        place = Path(command[command.index("--target_dir") + 1])
+        copied(place)
+        (place / "model.safetensors").unlink()
+        return -9
+
+    with pytest.raises(StageFailed, match="GB are free"):
+        export(step, tmp_path / "out", {}, killed)
+    assert not (tmp_path / "out").exists()
+    assert export(step, tmp_path / "out", {}, Trainer()) == tmp_path / "out"
+    with pytest.raises(InputError, match="a new folder"):
+        export(step, tmp_path / "out", {}, Trainer())
 
 
 def test_a_server_of_the_frozen_agent_that_dies_is_told_before_training(

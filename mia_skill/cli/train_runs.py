@@ -8,6 +8,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from mia_skill.core.errors import InputError
+
 __all__ = ["alternate", "executor", "export", "planner"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,7 +52,7 @@ def stage_command(stage: str, text: str) -> click.Command:
         other: tuple[str, str] | None,
         search: str,
     ) -> None:
-        from training.launch import Launch, Machine, check_launch
+        from training.launch import Launch, Machine, check_installed, check_launch
         from training.legs import run_launch
         from training.record import Stage
 
@@ -63,6 +65,7 @@ def stage_command(stage: str, text: str) -> click.Command:
             if launch.checkpoint is not None:
                 click.echo(f"# resumes from {launch.checkpoint}")
             return
+        check_installed(launch.machine, overrides)
         checkpoint = run_launch(launch)
         click.echo(f"checkpoint: {checkpoint}\nexport it: mia train export --checkpoint {checkpoint} --out FOLDER")
 
@@ -106,15 +109,18 @@ def alternate(
 
     Stop it at any time: the same command goes on with the stage, and from the checkpoint, it was in.
     """
-    from training.launch import Machine, alternation, check_launch, export_command
+    from training.launch import Machine, alternation, check_installed, check_launch, export_command
     from training.legs import run_legs, serve_command
+    from training.model_folder import check_model
 
     legs = alternation(
         stages, data=data, executor=first, planner=second, out=out, machine=cast(Machine, machine), port=port,
         overrides=overrides, tensorboard=tensorboard, python=serve_python or sys.executable,
     )  # fmt: skip
     check_launch(legs[0].launch)
+    check_model(second)
     if not dry_run:
+        check_installed(cast(Machine, machine), overrides)
         click.echo(f"done: {run_legs(legs, lambda text: click.secho(text, err=True))}")
         return
     for leg in legs:
@@ -130,8 +136,11 @@ def alternate(
 @click.option("--cpu", is_flag=True, help="The checkpoint is of a run without a GPU.")
 def export(checkpoint: Path, out: Path, cpu: bool) -> None:
     """A checkpoint as a Hugging Face folder, which transformers and `vllm serve` load (veRL's own merger)."""
-    from training.launch import environment_for
+    from training.launch import check_installed, environment_for
     from training.legs import export as merged
 
+    if not checkpoint.is_dir():
+        raise InputError(f"{checkpoint} is not there: give the folder global_step_N of a run")
+    check_installed("cpu")
     made = merged(checkpoint, out, environment_for("cpu" if cpu else "one_gpu"))
     click.echo(f"{made}\nserve it: vllm serve {made}")

@@ -91,6 +91,20 @@ def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(st
     assert any((moved[name] - began[name]).abs().max() > 1e-4 for name in began)
 
 
+def test_a_service_that_stays_down_stops_the_run_with_the_reason_and_the_way_on(stage: Any, tmp_path: Path) -> None:
+    _, model, tasks, service = stage
+    rows = write_rows(tasks[:8], tmp_path / "train.parquet", service.url)
+    service.down = 1_000_000
+    try:
+        run = train(*sizes(model, rows, tmp_path / "run", steps=2), *STAGE_1, "mia.services.patience_s=0")
+    finally:
+        service.down = 0
+    assert run.code != 0
+    assert "questions gave no sample in one step" in run.log, run.log[-4000:]
+    assert "has been down for" in run.log
+    assert run.series("critic/score/mean") == []
+
+
 def test_the_stages_of_an_alternation_train_export_and_hand_on_what_they_trained(stage: Any, tmp_path: Path) -> None:
     _, model, tasks, service = stage
     for name in ("train", "dev"):
