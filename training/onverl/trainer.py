@@ -98,8 +98,9 @@ class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
         self.logger.log(data=metrics, step=self.global_steps)
         self.logger.finish()  # what is still buffered would be lost with this process
         raise RunStopped(
-            f"step {self.global_steps} was the last: {why}. Checkpoints are in {self.folder}; resume with other "
-            "settings (a lower actor.optim.lr, mia_guards.*), or from an earlier one with trainer.resume_mode=resume_path"
+            f"step {self.global_steps} was the last: {why}. Checkpoints are in {self.folder}; resume with "
+            "other settings (a lower actor.optim.lr, mia_guards.*), or from an earlier one with "
+            "trainer.resume_mode=resume_path"
         )
 
 
