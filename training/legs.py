@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +16,8 @@ from training.launch import Launch, Leg, check_launch, environment_for, export_c
 
 __all__ = ["StageFailed", "export", "run_launch", "run_legs", "serve_command"]
 
+ADAPTER = "lora_adapter"
+"""Where veRL's merger leaves what a LoRA run trained."""
 READY_S = 600.0
 POLL_S = 1.0
 STOP_S = 60.0
@@ -85,6 +88,10 @@ def export(checkpoint: Path, out: Path, environment: Mapping[str, str], start: S
     if code != 0 or not (partial / "config.json").is_file() or not list(partial.glob("*.safetensors")):
         full = f"; {shutil.disk_usage(checkpoint).free / 1e9:.1f} GB are free there"
         raise StageFailed(f"veRL's merger ended with code {code} and left no whole model in {partial}{full}")
+    if (partial / ADAPTER).is_dir():  # what was trained lies beside the weights that it began with
+        code = start((sys.executable, "-m", "training.merged", str(partial)), environment)
+        if code != 0:
+            raise StageFailed(f"merging the adapter in {partial} ended with code {code}; its output says why")
     with boundary(StageFailed, f"moving the model to {out}", OSError):
         partial.replace(out)
     return out

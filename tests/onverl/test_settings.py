@@ -1,6 +1,7 @@
 """The settings files: they compose with veRL's own, name machines only, and stop a run that is set wrongly."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,7 @@ def test_what_stands_in_the_files_is_what_the_code_reads(files: dict[str, dict[s
     config = composed("one_gpu")
     settings = read_settings(OmegaConf.to_container(config.mia, resolve=True))  # type: ignore[arg-type]
     assert settings.limits.steps == 10
+    assert settings.planner_variant == "paper"
     limits = read_limits(OmegaConf.to_container(config.mia_guards, resolve=True))  # type: ignore[arg-type]
     assert limits == GuardLimits()
     assert Guard(limits).look({"reward": 1.0}) is None
@@ -101,6 +103,13 @@ def test_a_setting_that_verl_does_not_know_is_refused_with_the_nearest_one(given
 def test_what_a_launch_sets_by_itself_is_known(machine: Machine, tmp_path: Path) -> None:
     launch = Launch("planner", tmp_path, tmp_path, tmp_path, machine, ("http://127.0.0.1:1/v1", "frozen"))
     check_overrides(machine, [*launch.settings, "hydra.verbose=true", "+actor_rollout_ref.actor.new=1", "~mia.search"])
+
+
+def test_every_setting_that_the_documents_name_is_one() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    named = re.findall(r"\b((?:actor_rollout_ref|data|mia|mia_guards|trainer|algorithm)\.[\w.]+=[^\s`]+)", text)
+    assert len(named) > 8
+    check_overrides("one_gpu", named)
 
 
 def test_the_entry_knows_our_trainer() -> None:
