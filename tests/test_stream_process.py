@@ -47,6 +47,19 @@ def test_a_stream_is_sent_learnt_from_and_known_after_a_kill(tmp_path: Path) -> 
     assert [one["waiting"] for one in seen] == [0, 0]
 
 
+def test_a_second_server_of_the_same_stream_is_refused(tmp_path: Path) -> None:
+    process, _ = served(tmp_path)
+    try:
+        command = [sys.executable, "-m", "mia_skill.cli", "--home", str(tmp_path), "stream", "serve", "--port", "0"]
+        second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=dict(os.environ))
+        assert second.returncode == 1
+        assert "is held by another process" in second.stderr
+        assert "--folder" in second.stderr
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
 def test_sending_without_a_server_says_how_to_start_one(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_bytes(orjson.dumps({"data_id": "1", "question": "q", "ground_truth": "a"}))
     done = sent(tmp_path / "q.jsonl", "http://127.0.0.1:9")

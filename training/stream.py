@@ -62,11 +62,11 @@ class StreamTrainer:
         self._rules, self.judge, self._sound = judge_rules, Standing(), 0
         self.held: dict[str, int] = {}
         """Rewarded samples on probation: they teach when the canaries of whoever rewards prove it (None: at once)."""
+        self._journal = Journal(folder / "journal.log")
         self._store, self._keep = PolicyStore(folder, learner), keep_versions
         self._writing: Counter[int] = Counter()
         """Requests under way, by the version that answers them."""
         self.tickets = Tickets(folder / "secret")
-        self._journal = Journal(folder / "journal.log")
         self.groups: dict[str, Group] = {}
         self.consumed: set[str] = set()
         self._open: dict[str, float] = {}

@@ -143,6 +143,7 @@ def serve(
 
     from mcp_server.http import allowed_names, bearer, run_app
     from retrieval.standing import Rules
+    from training.journal import only_server
     from training.stream import StreamTrainer
     from training.stream_service import canary_of, stream_service
 
@@ -150,16 +151,17 @@ def serve(
     if texts and len(set(texts)) < 2:
         raise ConfigError("a policy needs two different texts to choose from")
     place = folder or config.home / "stream"
-    learner = chosen_learner(place, texts, trainer, parts)
-    judge = reward_of(reward)
-    canary = canary_of(canaries, judge) if canaries else None
-    rules = Rules(honest=config.trust.canary_honest) if watched else None
-    made = StreamTrainer(
-        place, learner, groups_per_update=groups, width=width, most_waiting=waiting, patience_s=patience,
-        canary=canary, judge_rules=rules, keep_versions=keep,
-    )  # fmt: skip
-    service = stream_service(made, reward=judge, judge_canaries=watched, hosts=allowed_names(config.server))
-    anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
+    with only_server(place):
+        learner = chosen_learner(place, texts, trainer, parts)
+        judge = reward_of(reward)
+        canary = canary_of(canaries, judge) if canaries else None
+        rules = Rules(honest=config.trust.canary_honest) if watched else None
+        made = StreamTrainer(
+            place, learner, groups_per_update=groups, width=width, most_waiting=waiting, patience_s=patience,
+            canary=canary, judge_rules=rules, keep_versions=keep,
+        )  # fmt: skip
+        service = stream_service(made, reward=judge, judge_canaries=watched, hosts=allowed_names(config.server))
+        anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
 
 
 @stream.command()
