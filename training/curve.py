@@ -20,7 +20,9 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>Training curves</title>
 <style>body{{font:14px sans-serif;max-width:60em;margin:2em auto}}svg{{border:1px solid #ccc;width:100%}}</style>
 <h1>Training curves</h1>{charts}<h2>Report</h2><pre>{report}</pre>"""
 WIDE, HIGH = 800, 180
-SHOWN = (("cold", "right"), ("executor", "reward"), ("executor", "right"), ("planner", "reward"), ("planner", "right"))
+FIRST = ("reward", "right")
+"""What is looked at first; the other figures follow as they come."""
+UNDRAWN = ("step", "at_s", "hops")
 
 
 def draw(log: Path) -> None:
@@ -59,25 +61,44 @@ def lines_of(log: Path) -> list[dict[str, Any]]:
 
 
 def write_curve(log: Path, page: Path) -> None:
-    """Draw what `log.jsonl` holds."""
+    """Draw every figure of every step that `log.jsonl` holds."""
     lines = lines_of(log)
-    charts = "".join(chart(kind, name, series(lines, kind, name)) for kind, name in SHOWN)
+    charts = "".join(chart(kind, name, series(lines, kind, name)) for kind, name in drawn(lines))
     report: dict[str, Any] = next((line for line in reversed(lines) if line["kind"] == "report"), {})
     text = escape(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
     page.write_text(PAGE.format(charts=charts, report=text), encoding="utf-8")
 
 
+def drawn(lines: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Kinds and their figures, in the order of the page."""
+    found = [
+        (line["kind"], name)
+        for line in lines
+        if "step" in line
+        for name, value in line.items()
+        if is_number(value) and name not in UNDRAWN
+    ]
+    kinds = list(dict.fromkeys(kind for kind, _ in found))
+    return sorted(dict.fromkeys(found), key=lambda one: (kinds.index(one[0]), one[1] not in FIRST))
+
+
+def is_number(value: object) -> bool:
+    """A figure that was not one was written as null."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def series(lines: list[dict[str, Any]], kind: str, name: str) -> list[tuple[float, float]]:
-    return [(line["step"], line[name]) for line in lines if line["kind"] == kind and name in line]
+    return [(line["step"], line[name]) for line in lines if line["kind"] == kind and is_number(line.get(name))]
 
 
 def chart(kind: str, name: str, points: list[tuple[float, float]]) -> str:
-    """One polyline between 0 and 1."""
-    last = max((x for x, _ in points), default=0) or 1
-    path = " ".join(f"{x / last * WIDE:.1f},{HIGH - max(0.0, min(1.0, y)) * HIGH:.1f}" for x, y in points)
-    ends = f"{points[0][1]:.2f} to {points[-1][1]:.2f} in {len(points)} points" if points else "no points"
+    """One polyline, between 0 and 1 or as far as the figure goes."""
+    last = max(x for x, _ in points) or 1
+    low, high = min(0.0, *(y for _, y in points)), max(1.0, *(y for _, y in points))
+    path = " ".join(f"{x / last * WIDE:.1f},{HIGH - (y - low) / (high - low) * HIGH:.1f}" for x, y in points)
+    ends = f"{points[0][1]:.3g} to {points[-1][1]:.3g} in {len(points)} points, {low:.3g} to {high:.3g} high"
     return (
-        f'<h3>{kind}: {name} ({ends})</h3><svg viewBox="0 0 {WIDE} {HIGH}">'
+        f'<h3>{escape(kind)}: {escape(name)} ({ends})</h3><svg viewBox="0 0 {WIDE} {HIGH}">'
         f'<polyline fill="none" stroke="#0366d6" stroke-width="2" points="{path}"/></svg>'
     )
 
