@@ -1,6 +1,6 @@
 """What whoever runs a streaming trainer meets: clients that vanish, a reward function that fails, what /health says."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -9,28 +9,13 @@ import pytest
 from mia_skill.core.asgi import Refusal
 from mia_skill.core.errors import InputError, TrainingError
 from training.groups import Group
-from training.policy_store import Learner, Policy, ScriptedLearner
+from training.policy_store import Policy, ScriptedLearner
 from training.reward_function import Reward, RewardFailed, file_reward, same_text, url_reward
 from training.stream import StreamTrainer
 from training.stream_service import stream_service
 
 GOOD = [1.0, 0.0]
 Make = Callable[..., StreamTrainer]
-
-
-@pytest.fixture
-def trainer(tmp_path: Path) -> Iterator[Make]:
-    """Makes trainers over one folder; a second one is a restart."""
-    opened: list[StreamTrainer] = []
-
-    def made(learner: Learner | None = None, **parts: object) -> StreamTrainer:
-        given = {"groups_per_update": 1, "width": 2} | parts
-        opened.append(StreamTrainer(tmp_path / "s", learner or ScriptedLearner(), **given))  # type: ignore[arg-type]
-        return opened[-1]
-
-    yield made
-    for one in opened:
-        one.close()
 
 
 def client(one: StreamTrainer, reward: Reward = same_text) -> httpx.AsyncClient:
