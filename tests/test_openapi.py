@@ -1,9 +1,11 @@
 """The services describe themselves: every reference leads somewhere, answers are as they are described."""
 
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from pydantic import TypeAdapter
@@ -12,7 +14,7 @@ from test_rest import Make, client
 from mcp_server.rest_executor import executor_service
 from mcp_server.rest_planner import planner_service
 from mcp_server.rest_ttl import ttl_service
-from mia_skill.core.json_service import JsonService
+from mia_skill.core.json_service import JsonService, Route
 from training.policy_store import ScriptedLearner
 from training.stream import StreamTrainer
 from training.stream_service import reward_service, stream_service
@@ -75,6 +77,26 @@ async def test_the_page_shows_every_route_and_form_and_loads_nothing_from_elsewh
         assert f'<h3 id="{name}">' in page.text
     assert "http://" not in page.text
     assert "<script" not in page.text
+
+
+async def test_a_service_that_is_full_still_says_how_it_is() -> None:
+    go, begun = anyio.Event(), anyio.Event()
+
+    async def slow(_given: object) -> dict[str, str]:
+        begun.set()
+        await go.wait()
+        return {"status": "done"}
+
+    async def health(_none: object) -> dict[str, str]:
+        return {"status": "ok"}
+
+    routes = (Route("POST", "/slow", slow, dict[str, str]), Route("GET", "/health", health))
+    async with client(JsonService("busy", routes, most_at_once=1)) as http, anyio.create_task_group() as group:
+        group.start_soon(partial(http.post, "/slow", json={}))
+        await begun.wait()
+        assert (await http.post("/slow", json={})).status_code == 429
+        assert (await http.get("/health")).json() == {"status": "ok"}
+        go.set()
 
 
 async def test_what_the_trainer_answers_is_what_its_document_promises(trainer: StreamTrainer) -> None:

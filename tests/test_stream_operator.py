@@ -1,8 +1,12 @@
 """What whoever runs a streaming trainer meets: clients that vanish, a reward function that fails, what /health says."""
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import anyio
+import anyio.to_thread
 import httpx
 import pytest
 
@@ -117,13 +121,40 @@ async def test_an_update_that_fails_takes_nobodys_replies_away(trainer: Make) ->
             raise TrainingError("out of memory")
 
     async with client(trainer(learner=Dies())) as http:
-        await http.post("/register_gts", json={"entries": [{"data_id": "d", "ground_truth": "yes"}]})
+        await http.post("/register_gts", json={"entries": [{"data_id": id_, "ground_truth": "yes"} for id_ in "de"]})
         asked = {"data_id": "d", "question": "is it?"}
         told = (await http.post("/submit_sample", json={"rollout": asked})).json()
         assert (told["status"], told["texts"], told["failure"]) == ("rollout", ["yes", "no"], "out of memory")
-        assert (await http.post("/submit_batch", json={"rollouts": [asked]})).json()["failure"] == "out of memory"
+        assert (await http.post("/submit_batch", json={"rollouts": [asked | {"data_id": "e"}]})).json()["failure"]
         health = (await http.get("/health")).json()
         assert (health["status"], health["failure"]) == ("degraded", "out of memory")
+
+
+async def test_while_an_update_runs_other_samples_are_answered_over_http(trainer: Make) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    class Slowly(ScriptedLearner):
+        def update(self, policy: Policy, groups: Sequence[Group]) -> tuple[Policy, dict[str, float]]:
+            begun.set()
+            assert go.wait(60)
+            return super().update(policy, groups)
+
+    told: list[dict[str, Any]] = []
+
+    async def send(http: httpx.AsyncClient, id_: str) -> None:
+        answer = await http.post("/submit_sample", json={"rollout": {"data_id": id_, "question": "is it?"}})
+        told.append(answer.json())
+
+    async with client(trainer(learner=Slowly())) as http, anyio.create_task_group() as group:
+        golds = [{"data_id": id_, "ground_truth": "yes"} for id_ in ("first", "second", "third")]
+        await http.post("/register_gts", json={"entries": golds})
+        group.start_soon(send, http, "first")
+        await anyio.to_thread.run_sync(begun.wait, 60)
+        for id_ in ("second", "third"):
+            await send(http, id_)
+        assert [(one["id"], one["status"]) for one in told] == [("second", "rollout"), ("third", "rollout")]
+        go.set()
+    assert (told[-1]["id"], told[-1]["status"], told[-1]["serving"]) == ("first", "step", 1)
 
 
 async def test_health_tells_what_is_served_what_is_under_way_and_what_is_kept(trainer: Make) -> None:

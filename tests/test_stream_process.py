@@ -82,6 +82,8 @@ def test_many_questions_are_under_way_at_a_time_and_each_is_learnt_from_once(tmp
     try:
         done = sent(tmp_path / "q.jsonl", url, "--clients", "20")
         assert done.stdout.startswith("60 samples, 30 updates, "), done.stderr
+        again = orjson.loads(sent(tmp_path / "q.jsonl", url, "--json").stdout)
+        assert (again["samples"], again["updates"], again["version"], again["unscored"]) == (60, 0, 30, 0)
         assert re.search(r"[\d.]+ samples/s, version 30 is served, mean reward [\d.]+ in the first half", done.stdout)
         told = httpx.get(f"{url}/health", trust_env=False).json()
         assert (told["version"], told["waiting"], told["rollout_buffer_len"]) == (30, 0, 0)

@@ -81,7 +81,7 @@ class StreamTrainer:
         for record in self._journal.records():
             self._apply(record)
         self.policy = self._store.load(self.version)
-        self._updating = anyio.Lock()
+        self.updating = anyio.Lock()
         self._wake = anyio.Event()
 
     def _apply(self, record: dict[str, object]) -> None:
@@ -256,7 +256,7 @@ class StreamTrainer:
         """What an operator wants to know of it now."""
         under_way, seen = sum(self._writing.values()), self._watch.mean
         told: dict[str, object] = {"samples": len(self.groups), "under_way": under_way, "latest": self.latest}
-        told |= {"updating": self._updating.locked(), "kept_versions": self._store.versions, "let_go": self.let_go}
+        told |= {"updating": self.updating.locked(), "kept_versions": self._store.versions, "let_go": self.let_go}
         return told | {"waiting": self.waiting, "most_waiting": self.most_waiting, "recent_reward": seen}
 
     @property
@@ -272,7 +272,7 @@ class StreamTrainer:
             MiaError: it failed; the policy and the groups are what they were. The third time in a row the groups are
                 set aside.
         """
-        async with self._updating:
+        async with self.updating:
             groups = [] if self.judge.alarm else self.ready[: self.groups_per_update]
             if not groups or (len(groups) < self.groups_per_update and not partial):
                 return False
@@ -364,7 +364,7 @@ class StreamTrainer:
         Raises:
             InputError: it is not kept, or was never served.
         """
-        async with self._updating:
+        async with self.updating:
             if version > self.latest:
                 raise InputError(f"version {version} was never served: the latest is {self.latest}")
             policy = await anyio.to_thread.run_sync(self._store.load, version)

@@ -60,6 +60,14 @@ class Sent:
     """Samples that were answered and not rewarded: the reward function failed, or left them out."""
 
     @property
+    def told(self) -> dict[str, object]:
+        """All of it, for programs."""
+        mean = fmean(self.rewards) if self.rewards else None
+        speed = {"seconds": self.seconds, "samples_per_s": self.samples / self.seconds}
+        counts = {"samples": self.samples, "updates": self.updates, "version": self.version, "unscored": self.unscored}
+        return {**counts, **speed, "mean_reward": mean}
+
+    @property
     def line(self) -> str:
         """All of it, to be read."""
         told = f"{self.samples} samples, {self.updates} updates, {self.samples / self.seconds:.1f} samples/s"

@@ -136,58 +136,71 @@ class Desk(GoldDesk):
         }
 
     async def submit_sample(self, given: SubmitSample) -> dict[str, object]:
-        """Roll out and buffer; reward at once where the gold answer is known."""
-        before, answer = self.trainer.updates, dict[str, Any]()
+        """Roll out and buffer; reward at once where the gold answer is known. Whoever completes the batch of an update
+        waits for it, as upstream's clients expect; nobody else does."""
+        before, answer, due = self.trainer.updates, dict[str, Any](), False
         if given.rollout is not None:
-            answer = await self._one(given.rollout)
+            answer, due = await self._one(given.rollout)
         elif not (given.finish or given.flush_partial):
             raise InputError("submit_sample needs a rollout, finish or flush_partial")
-        if given.finish or given.flush_partial:
+        last = given.finish or given.flush_partial
+        if last:
             await self.canaries.flush()
-        failed = await self._step(partial=given.finish or given.flush_partial)
+        failed = await self._step(partial=last, all_=last) if last or due else {}
         stepped = self.trainer.updates > before
         told: dict[str, object] = {"status": "step" if stepped else "rollout", **answer, **failed}
         return told | ({"metrics": self.trainer.metrics} if stepped else {}) | {"serving": self.trainer.version}
 
     async def _step(self, *, partial: bool = False, all_: bool = False) -> dict[str, str]:
-        """The update that is due (`all_`: every one). One that fails takes nobody's replies away: it is told."""
+        """The update that is due; `all_`: those of all samples that are ready now, and not of what others send
+        meanwhile. One that fails takes nobody's replies away: it is told."""
+        rounds = -(-len(self.trainer.ready) // self.trainer.groups_per_update) if all_ else 1
         try:
-            while await self.trainer.update(partial=partial) and all_:
-                pass
+            for _ in range(rounds):
+                await self.trainer.update(partial=partial)
         except MiaError as error:
             self.trainer.failure = str(error)
             return {"failure": str(error)}
         return {}
 
-    async def _one(self, asked: Asked) -> dict[str, Any]:
+    @property
+    def _due(self) -> bool:
+        """Is an update due that nobody makes yet?"""
+        return not self.trainer.updating.locked() and len(self.trainer.ready) >= self.trainer.groups_per_update
+
+    async def _one(self, asked: Asked) -> tuple[dict[str, Any], bool]:
+        """The replies, and whether they completed a batch."""
         if asked.model not in (None, self.trainer.name):
             raise Refusal(409, f"this server trains {self.trainer.name!r}, not {asked.model!r}")
         made = await self.trainer.sample(asked.data_id, asked.question)
         gold = self.golds.get(asked.data_id)
         learnt = asked.data_id in self.trainer.consumed or self.trainer.groups[asked.data_id].rewarded
-        if gold is not None and not learnt:
-            await self._score(asked.question, made, gold)
+        due = gold is not None and not learnt and await self._score(asked.question, made, gold)
         rewards = [one.reward for one in self.trainer.groups[asked.data_id].rollouts]
-        return made.model_dump(mode="json") | {"rewards": rewards}
+        return made.model_dump(mode="json") | {"rewards": rewards}, due
 
-    async def _score(self, question: str, made: Sampled, gold: str) -> None:
-        """Reward the replies by the gold answer. Where that fails they are answered all the same, and wait."""
+    async def _score(self, question: str, made: Sampled, gold: str) -> bool:
+        """Reward the replies by the gold answer. Where that fails they are answered all the same, and wait. Tells
+        whether an update is due now: asked before anybody else can begin it."""
         try:
             rewards = [await self.reward(question, text, gold) for text in made.texts]
         except JudgeError as error:
             self.unscored, self.reward_failure = self.unscored + 1, str(error)
-            return
+            return False
         self.reward_failure = ""
-        if self.trainer.feedback(made.id, made.ticket, rewards) == "accepted":
-            await self.canaries.rewarded(made.id, question)
+        if self.trainer.feedback(made.id, made.ticket, rewards) != "accepted":
+            return False
+        due = self._due
+        await self.canaries.rewarded(made.id, question)
+        return due or self._due
 
     async def submit_batch(self, given: SubmitBatch) -> dict[str, object]:
         """Several samples, in order."""
         before = self.trainer.updates
-        results = [await self._one(one) for one in given.rollouts]
-        failed = await self._step(all_=True)
+        told = [await self._one(one) for one in given.rollouts]
+        failed = await self._step(all_=True) if any(due for _, due in told) else {}
         status = "step" if self.trainer.updates > before else "rollout"
-        return {"status": status, "results": results, "metrics": self.trainer.metrics, **failed}
+        return {"status": status, "results": [one for one, _ in told], "metrics": self.trainer.metrics, **failed}
 
     async def save_checkpoint(self, _given: dict[str, JsonValue]) -> dict[str, object]:
         """Every version is on disk before it is served, so there is nothing left to save."""

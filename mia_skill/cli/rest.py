@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import Settings
+from mia_skill.cli.console import Settings, as_json, json_flag
 from mia_skill.core.config import MiaConfig
 from mia_skill.core.errors import ConfigError
 from mia_skill.core.json_service import JsonService
@@ -230,7 +230,8 @@ def chosen_learner(place: Path, texts: tuple[str, ...], trainer: str | None, par
 @click.option("--url", default=f"http://127.0.0.1:{STREAM_PORT}", show_default=True)
 @click.option("--clients", default=16, show_default=True, type=click.IntRange(1, 1024), help="Questions at a time.")
 @click.option("--token", envvar="MIA_SERVER__TOKEN", help="Bearer token of the server.")
-def send(questions: Path, url: str, clients: int, token: str | None) -> None:
+@json_flag
+def send(questions: Path, url: str, clients: int, token: str | None, json_: bool) -> None:
     """Stream QUESTIONS (JSON lines of data_id, question, ground_truth) with a progress bar.
 
     A sample that is sent again is known to the server, so a broken-off stream is just started again.
@@ -250,4 +251,5 @@ def send(questions: Path, url: str, clients: int, token: str | None) -> None:
             async with opened as client:
                 return await Sender(client, clients, shown.update).send(rows)
 
-    click.echo(anyio.run(run).line)
+    done = anyio.run(run)
+    click.echo(as_json(done.told) if json_ else done.line)

@@ -36,7 +36,7 @@ DOCS, HTML = "/docs", b"text/html; charset=utf-8"
 MOST_BYTES = 16 << 20
 """Of a request: a batch of whole conversations is long."""
 MOST_AT_ONCE = 64
-"""Requests under way; the next one is told to come back."""
+"""Requests under way; the next one is told to come back. Whoever only asks how things stand is always answered."""
 STATUSES: tuple[tuple[type[MiaError], int], ...] = (
     (InputError, 400),
     (UnknownIdError, 404),
@@ -113,7 +113,7 @@ class JsonService:
         if route is None:
             known = ", ".join(f"{one.method} {one.path}" for one in self.routes)
             raise Refusal(405 if any(one.path == path for one in self.routes) else 404, f"there is: {known}")
-        if self._busy >= self.most_at_once:
+        if self._busy >= self.most_at_once and route.form is not None:
             raise Refusal(429, f"{self._busy} requests are under way: come back later", 1)
         self._busy += 1
         try:
