@@ -269,7 +269,7 @@ def test_what_cannot_train_is_refused_before_the_run(
         check_launch(Launch("executor", data, model, tmp_path / "o"))
 
 
-def test_rows_that_name_no_place_to_search_need_one_before_the_run(model: Path, tmp_path: Path) -> None:
+def test_rows_that_name_no_place_to_search_need_one_before_the_run(folder: Path, model: Path, tmp_path: Path) -> None:
     rows = [{"question": "Who built it?", "answer": "Ada"}]
     assert mia(*own_files(tmp_path, rows, [{"question": "Who sold it?", "answer": "Ada"}])).exit_code == 0
     given = ["train", "planner", "--data", tmp_path / "out", "--model", model, "--out", tmp_path / "o", "--dry-run"]
@@ -279,6 +279,9 @@ def test_rows_that_name_no_place_to_search_need_one_before_the_run(model: Path, 
     assert "names no place to search: give --search" in refused.output
     assert mia(*given, "--search", "http://127.0.0.1:8001").exit_code == 0
     assert mia(*given, "mia.search=world:1:60").exit_code == 0
+    both = ["train", "alternate", "--data", folder, "--executor", model, "--planner", model, "--out", tmp_path / "o"]
+    done = mia(*both, "--search", "http://127.0.0.1:8001", "--dry-run")
+    assert done.output.count("mia.search=http://127.0.0.1:8001") == 2
 
 
 def test_a_curriculum_without_its_order_is_refused_before_the_run(folder: Path, model: Path, tmp_path: Path) -> None:

@@ -215,6 +215,7 @@ def alternation(
     out: Path,
     machine: Machine = "one_gpu",
     port: int = 8141,
+    search: str = "row",
     overrides: Sequence[str] = (),
     tensorboard: bool | None = None,
     python: str = sys.executable,
@@ -239,6 +240,7 @@ def alternation(
             out=folder,
             machine=machine,
             other=(f"http://127.0.0.1:{port}/v1", frozen),
+            search=search,
             overrides=tuple(overrides),
             tensorboard=tensorboard,
         )

@@ -23,6 +23,9 @@ def of_a_run(command: F) -> F:
         (
             click.option("--data", required=True, type=folder, help="Folder of `mia train data`."),
             click.option("--out", required=True, type=folder, help="Folder of the checkpoints; a run resumes from it."),
+            click.option(
+                "--search", default="row", show_default=True, metavar="URL", help="/retrieve, or each row's own."
+            ),
             click.option("--machine", default="one_gpu", show_default=True, type=click.Choice(MACHINES)),
             click.option("--tensorboard/--no-tensorboard", default=None, help="Event files [where it is installed]."),
             click.option("--dry-run", is_flag=True, help="Check everything, print the commands, start nothing."),
@@ -40,17 +43,16 @@ def stage_command(stage: str, text: str) -> click.Command:
     @of_a_run
     @click.option("--model", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where it begins.")
     @click.option("--other", nargs=2, metavar="URL NAME", help="The frozen other agent, at any OpenAI endpoint.")
-    @click.option("--search", default="row", show_default=True, metavar="URL", help="/retrieve, or each row's own.")
     def command(
         data: Path,
         out: Path,
+        search: str,
         machine: str,
         tensorboard: bool | None,
         dry_run: bool,
         overrides: tuple[str, ...],
         model: Path,
         other: tuple[str, str] | None,
-        search: str,
     ) -> None:
         from training.launch import Launch, Machine, check_installed, check_launch
         from training.legs import run_launch
@@ -95,6 +97,7 @@ planner = stage_command(
 def alternate(
     data: Path,
     out: Path,
+    search: str,
     machine: str,
     tensorboard: bool | None,
     dry_run: bool,
@@ -115,7 +118,7 @@ def alternate(
 
     legs = alternation(
         stages, data=data, executor=first, planner=second, out=out, machine=cast(Machine, machine), port=port,
-        overrides=overrides, tensorboard=tensorboard, python=serve_python or sys.executable,
+        search=search, overrides=overrides, tensorboard=tensorboard, python=serve_python or sys.executable,
     )  # fmt: skip
     check_launch(legs[0].launch)
     check_model(second)
