@@ -14,6 +14,7 @@ from training.reward import (
     ExecutorOutcome,
     PlannerOutcome,
     executor_reward,
+    executor_reward_without_tool,
     planner_reward,
     planner_reward_unsupervised,
 )
@@ -43,6 +44,13 @@ def test_the_executor_is_paid_by_equation_2(verdict: Outcome, tool: bool, form: 
 def test_the_planner_is_paid_by_equation_4(first: Outcome, final: Outcome, replanned: bool, expected: float) -> None:
     run = PlannerOutcome(first=first, final=final, replanned=replanned, format_ok=True)
     assert planner_reward(run) == pytest.approx(expected)
+
+
+def test_without_its_tool_term_a_call_earns_nothing_and_an_outage_is_no_sample_still() -> None:
+    for tool in (True, False):
+        run = ExecutorOutcome(verdict=Outcome.CORRECT, tool_ok=tool, format_ok=True)
+        assert executor_reward_without_tool(run) == pytest.approx(0.8)
+    assert executor_reward_without_tool(ExecutorOutcome(verdict=None, tool_ok=True, format_ok=True)) is None
 
 
 def test_a_missing_verdict_is_no_sample_and_not_a_zero() -> None:

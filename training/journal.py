@@ -72,8 +72,8 @@ class Journal:
 
 
 def hold(file: BinaryIO) -> None:
-    """Keep other processes out until the file is closed, or this one ends. Where there are no such locks (Windows)
-    nobody is kept out.
+    """Keep other processes out until the file is closed, or this one ends. Where there are no such locks (Windows,
+    some network file systems) nobody is kept out.
 
     Raises:
         BankUnwritableError: another process holds it.
@@ -88,6 +88,8 @@ def hold(file: BinaryIO) -> None:
         raise BankUnwritableError(
             f"{file.name} is held by another process: one stream has one server. Stop that one, or give --folder"
         ) from None
+    except OSError:  # a file system without locks
+        return
 
 
 @contextmanager

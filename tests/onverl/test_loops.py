@@ -203,6 +203,18 @@ async def test_the_variant_of_the_planners_reward_is_the_one_that_is_set(
         assert got["score"] == pytest.approx(reward), variant
 
 
+async def test_an_executor_may_be_paid_without_the_term_for_its_calls(
+    world: tuple[Task, WorldQuestion], tokenizer: Any
+) -> None:
+    from training.onverl.outcome import KEY, reward_of
+
+    task, question = world
+    for variant, reward in (("paper", 1.0), ("without_tool", 0.8)):
+        server = FakeServer(tokenizer, [*calls(question), render_answer(question.answer)])
+        (output,) = await loop("executor", server, executor_variant=variant).run(dict(PARAMS), **row(task))
+        assert reward_of(output.extra_fields[KEY]) == pytest.approx(reward), variant
+
+
 async def test_what_the_loops_report_is_what_the_guards_of_length_and_idleness_look_at(
     world: tuple[Task, WorldQuestion], tokenizer: Any
 ) -> None:

@@ -118,7 +118,8 @@ class MiaAgentLoop(AgentLoopBase):  # type: ignore[misc]
 
     def outputs(self, made: Rollout, sampler: ServerSampler, tools_s: float) -> list[AgentLoopOutput]:
         """One output for each conversation in which the model wrote."""
-        told = report(made, self.settings.planner_variant) | {"tool_s": tools_s, "generate_s": sampler.seconds}
+        paid = {"executor": self.settings.executor_variant, "planner": self.settings.planner_variant}
+        told = report(made, paid[self.role]) | {"tool_s": tools_s, "generate_s": sampler.seconds}
         talks = [talk for talk in made.conversations if talk.written]
         versions = sampler.versions or [0]
         spent = AgentLoopMetrics(

@@ -14,6 +14,7 @@ from training.reward import (
     ExecutorOutcome,
     PlannerOutcome,
     executor_reward,
+    executor_reward_without_tool,
     planner_reward,
     planner_reward_unsupervised,
 )
@@ -26,7 +27,8 @@ KEY = "mia"
 
 
 def report(made: Rollout, variant: str = "paper") -> dict[str, Any]:
-    """What the reward, and whoever watches the run, need to know of a rollout. `variant` is `mia.planner_variant`.
+    """What the reward, and whoever watches the run, need to know of a rollout. `variant` is `mia.executor_variant` or
+    `mia.planner_variant`.
 
     Raises:
         JudgeError: there is no sample in it.
@@ -48,7 +50,9 @@ def reward_of(told: Mapping[str, Any]) -> float:
     """
     try:
         if told["kind"] == "executor":
-            reward = executor_reward(ExecutorOutcome.model_validate(told["outcome"]))
+            run = ExecutorOutcome.model_validate(told["outcome"])
+            bare = told.get("variant") == "without_tool"
+            reward = executor_reward_without_tool(run) if bare else executor_reward(run)
         else:
             outcome = PlannerOutcome.model_validate(told["outcome"])
             published = told.get("variant") == "unsupervised"

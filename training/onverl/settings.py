@@ -46,6 +46,8 @@ class LoopSettings(BaseModel):
     judge: EndpointConfig | None = None
     """A grader that is shown the gold answer, for answers in other words than the gold's; None: the same words."""
     services: ServiceLimits = ServiceLimits()
+    executor_variant: Literal["paper", "without_tool"] = "paper"
+    """How the Executor is paid: by eq. 2, or without its term for tool calls."""
     planner_variant: Literal["paper", "unsupervised"] = "paper"
     """How the Planner is paid: by eq. 4, or as the published unsupervised code does (0.9 correct + 0.1 format)."""
 
