@@ -4,7 +4,9 @@ from pathlib import Path
 
 import httpx
 import orjson
+import pytest
 
+from mia_skill.core.errors import TrainingError
 from training.policy_store import ScriptedLearner
 from training.stream import StreamTrainer
 from training.stream_client import Sender
@@ -45,6 +47,29 @@ async def test_a_server_that_is_full_is_asked_again_when_it_says_so() -> None:
     assert pauses == [7.0, 7.0]
     assert shown == [1]
     assert (done.samples, done.rewards, done.unscored) == (1, (0.5,), 0)
+
+
+async def test_a_connection_that_breaks_is_tried_again_and_one_that_stays_broken_ends_it_with_the_way_on() -> None:
+    asked: list[str] = []
+    most = [2]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if request.url.path == "/submit_sample" and asked.count("/submit_sample") <= most[0]:
+            raise httpx.ReadError("the server hung up")
+        return httpx.Response(200, json={"global_steps": 0, "version": 0, "rewards": [1.0]})
+
+    pauses: list[float] = []
+
+    async def wait(pause: float) -> None:
+        pauses.append(pause)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://127.0.0.1") as client:
+        assert (await Sender(client, 1, unseen, wait).send(rows(1))).rewards == (1.0,)
+        assert len(pauses) == 2
+        most[0] = 1000
+        with pytest.raises(TrainingError, match="then send again"):
+            await Sender(client, 1, unseen, wait).send(rows(1))
 
 
 async def test_a_stream_longer_than_what_a_server_takes_at_once_is_sent_whole(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ __all__ = ["Sender", "Sent", "read_questions"]
 FIELDS = ("data_id", "question", "ground_truth")
 AT_ONCE = 1000
 """Gold answers registered together, right before their questions: a server takes and keeps a bounded number."""
+TRIES = 5
+"""After a connection that broke: a server that is started anew is back by then, or is not coming."""
 PATIENCE_S = 600.0
 """Of one question, with a server that has no room: then whoever should give feedback to it is gone, and not late."""
 
@@ -127,10 +129,18 @@ class Sender:
         await asyncio.gather(*(worker() for _ in range(min(self.clients, len(rows)))))
 
     async def _post(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
-        """The answer; a server that is full is asked again when it says so."""
-        waited = 0.0
+        """The answer; a server that is full is asked again when it says so, and one that hung up a few times: every
+        request may be sent twice."""
+        waited, broken = 0.0, 0
         while True:
-            answer = await self.client.post(path, json=body)
+            try:
+                answer = await self.client.post(path, json=body)
+            except httpx.TransportError:
+                broken += 1
+                if broken > TRIES:
+                    raise
+                await self.sleep(1.0)
+                continue
             if answer.status_code != httpx.codes.TOO_MANY_REQUESTS or waited >= PATIENCE_S:
                 told: dict[str, Any] = answer.raise_for_status().json()
                 return told
@@ -153,4 +163,4 @@ def plainly(url: str) -> Iterator[None]:
         raise TrainingError(f"{url} answered {cause.response.status_code}: {cause.response.text[:300]}") from cause
     except httpx.TransportError as cause:
         start = "start it with `mia stream serve`, then send again: what was answered is known to it"
-        raise TrainingError(f"no streaming trainer answers at {url}: {start}") from cause
+        raise TrainingError(f"no streaming trainer answers at {url} ({cause!r}): {start}") from cause
