@@ -16,6 +16,7 @@ from mia_skill.agents.mia import Mia, Sources
 from mia_skill.agents.results import Found, Judged, Planned, Replanned
 from mia_skill.core.chat import ChatModel
 from mia_skill.core.config import EndpointConfig, MiaConfig, Role
+from mia_skill.core.errors import MissingExtraError
 from mia_skill.core.events import Listener, silent
 from mia_skill.core.types import Passage
 from mia_skill.core.verdict import Case, Verdict
@@ -136,17 +137,22 @@ def watch_of(config: MiaConfig, bank: Bank, model: ChatModel | None) -> CanaryWa
 
 
 def open_sources(config: MiaConfig, corpus: SearchEngine | None = None) -> Sources:
-    """Web engines, pages and images of the settings, beside a given corpus.
+    """Web engines, pages and images of the settings, beside a given corpus. A package that a web engine lacks is told
+    when the web is searched.
 
     Raises:
         ConfigError: a setting cannot be used.
-        MissingExtraError: a package is not installed.
+        MissingExtraError: the package of image search is not installed.
     """
     from retrieval.tape import open_tape
     from retrieval.web import build_web
 
     tape = open_tape(config.search.record, config.search.replay)
-    web = build_web(config.search, config.home / "cache" / "web.sqlite3", tape)
+    web, lacking = None, None
+    try:
+        web = build_web(config.search, config.home / "cache" / "web.sqlite3", tape)
+    except MissingExtraError as error:
+        lacking = error
     visitor = images = None
     if config.visits:
         from retrieval.visit import Visitor
@@ -156,7 +162,7 @@ def open_sources(config: MiaConfig, corpus: SearchEngine | None = None) -> Sourc
         from retrieval.image_build import build_images
 
         images = build_images(config, visitor, tape)
-    return Sources(corpus=corpus, web=web, visitor=visitor, images=images, tape=tape)
+    return Sources(corpus=corpus, web=web, visitor=visitor, images=images, tape=tape, lacking=lacking)
 
 
 @dataclass

@@ -10,6 +10,7 @@ import anyio.to_thread
 
 from mia_skill.core.config import EngineConfig, SearchConfig
 from mia_skill.core.errors import BudgetExceeded, ConfigError, Failure, MiaError, SearchError
+from mia_skill.core.require import require
 from mia_skill.core.types import Passage
 from retrieval.answers import AnswerCache
 from retrieval.backends import DdgsBackend, HttpBackend, WebBackend
@@ -230,6 +231,8 @@ def build_web(config: SearchConfig, cache: Path | None = None, tape: Tape | None
         return TapedSearch(None, tape, ",".join(names) or "replay")
     if not names:
         return None
+    if "ddgs" in names:
+        require("ddgs", extra="web")  # before another engine has opened its cache
     purse = Purse(config.max_queries, config.max_cost)
     made = [_engine(name, config, purse, cache) for name in dict.fromkeys(names)]
     engine = made[0] if len(made) == 1 else Fallback(made)

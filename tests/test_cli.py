@@ -1,14 +1,19 @@
 """The `mia` command, as a person or a script uses it."""
 
 import json
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from mia_skill.app import build
 from mia_skill.cli import main
 from mia_skill.cli.doctor import EXTRAS
+from mia_skill.core.config import load_config
+from mia_skill.core.errors import MissingExtraError
+from mia_skill.core.types import Question
 
 
 @pytest.fixture
@@ -109,6 +114,59 @@ def test_judging_tells_by_its_exit_code_whether_the_answer_is_supported(home: Pa
     result = CliRunner().invoke(main, ["--home", str(home), *asked, "Bela Ruvo"])
     assert result.exit_code == 3
     assert json.loads(result.stdout)["label"] != "correct"
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    path = tmp_path / "page.txt"
+    path.write_text("Velmora Works was founded by Aldric Tesh in 1874.", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_report_says_where_it_was_written_and_json_stays_one_document(
+    form: tuple[str, ...], home: Path, page: Path
+) -> None:
+    html = home / "report.html"
+    asked = ["judge", "--question", "Who founded Velmora Works?", "--evidence", str(page), "--answer", "Aldric Tesh"]
+    result = mia(home, *asked, "--html", str(html), *form)
+    assert html.is_file()
+    assert f"the report is in {html}" in (result.stderr if form else result.stdout)
+    if form:
+        assert json.loads(result.stdout)["label"] == "correct"
+
+
+def test_a_place_that_stands_in_the_page_is_left_open_as_an_answer_to_who(home: Path) -> None:
+    page = home / "tower.txt"
+    page.write_text("The Eiffel Tower stands in Paris, France. It was designed by Stephen Sauvestre.", encoding="utf-8")
+    asked = ["judge", "--question", "Who designed the Eiffel Tower?", "--evidence", str(page), "--answer"]
+    shown = mia(home, *asked, "Paris", code=3).stdout
+    assert shown.startswith("abstain")
+    assert "the evidence shows the answer only as a place" in shown
+    assert mia(home, *asked, "Stephen Sauvestre").stdout.startswith("correct")
+
+
+def test_given_evidence_is_judged_without_the_packages_of_the_web_that_the_settings_name(
+    home: Path, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("ddgs", "trafilatura", "pypdf", "protego"):
+        monkeypatch.setitem(sys.modules, package, None)
+    example = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").partition("[search]")[2]
+    settings = home / "mia.toml"
+    settings.write_text(f"[search]{example.partition('```')[0]}", encoding="utf-8")
+    asked = ["judge", "--question", "Who founded Velmora Works?", "--evidence", str(page), "--answer", "Aldric Tesh"]
+    assert "correct" in mia(home, "--config", str(settings), *asked).stdout
+
+
+async def test_a_package_that_a_web_engine_lacks_is_told_to_whoever_searches_the_web(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ddgs", None)
+    config = load_config(environment={}, flags={"home": str(home), "search.web": "ddgs", "memory.embedder": "hash"})
+    async with build(config) as mia_:
+        assert not (await mia_.recall(Question(text="Who founded Velmora Works?"))).hits
+        with pytest.raises(MissingExtraError, match=r"mia-skill\[web\]"):
+            await mia_.search(["Velmora"])
 
 
 def test_a_day_that_is_no_date_is_refused_before_anything_is_judged(tmp_path: Path) -> None:

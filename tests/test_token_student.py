@@ -89,6 +89,35 @@ async def test_plans_reflections_and_replies_that_are_no_plan_reach_the_updater_
     assert (made.searches, made.written > 0) == (2, True)
 
 
+async def test_the_likeliest_plan_is_served_and_remembered_but_no_weight_learns_from_it(tmp_path: Path) -> None:
+    seen: list[Group] = []
+
+    class Watching(NullUpdater):
+        async def update(self, groups: Sequence[Group], /) -> UpdateStats:
+            seen.extend(groups)
+            return await super().update(groups)
+
+    letters, made = renderer(), student([PLAN, KEEP], ["I would look it up."])
+    likeliest = [PLAN.replace("the founder", "its founder"), KEEP]
+    made.served = lambda: TokenPolicy(ScriptedSampler(letters, likeliest), letters, context=100_000)
+    bank = SqliteBank.open(tmp_path / "bank.sqlite3", HashEmbedder())
+    learned = await loop_of(bank, made, Watching(), 3).batch((QUESTION,))
+    bank.close()
+    assert learned.answered[0].answer == "Aldric Tesh"
+    assert learned.stored == 1
+    served, sampled, spoilt = seen[0].rollouts
+    assert ("its founder" in served.text, served.reward) == (True, None)
+    assert (sampled.reward is not None, spoilt.reward) == (True, 0.0)
+
+
+async def test_a_likeliest_reply_that_is_no_plan_is_no_sample_either() -> None:
+    letters, made = renderer(), student([PLAN])
+    made.served = lambda: TokenPolicy(ScriptedSampler(letters, ["no plan"]), letters, context=100_000)
+    (plan,) = await made.plans(QUESTION, Recall(), 2)
+    assert made.sampled(plan)
+    assert made.spoilt(QUESTION) == ()
+
+
 async def test_a_question_for_which_no_plan_was_written_is_an_error_and_keeps_nothing() -> None:
     made = student(["no"], ["nor this"])
     with pytest.raises(PlanError, match="none of 2"):

@@ -21,7 +21,7 @@ def test_the_page_draws_every_figure_of_every_stage_rewards_first(tmp_path: Path
     heads = [part.split(" (")[0] for part in page.split("<h3>")[1:]]
     assert heads == ["executor: reward", "executor: entropy", "executor: loss", "planner: right"]
     assert "0.25 to 0.75 in 2 points" in page
-    assert 'points="400.0,0.0 800.0,144.0"' in page  # entropy, 2.5 high
+    assert 'points="414.0,8.0 792.0,145.6"' in page  # entropy, 2.5 high
     assert "http" not in page
 
 

@@ -183,6 +183,22 @@ def test_the_same_amount_date_or_choice_in_other_words_is_correct(question: str,
     assert judged(question, answer, text).label is Label.CORRECT
 
 
+def test_a_name_that_stands_nowhere_is_said_to_be_absent_as_the_answer_writes_it() -> None:
+    verdict = judged(WHO, "It was founded in 1874 by Francesco Gatti of Saint-Étienne.", FACT)
+    (claim,) = verdict.claims
+    (names,) = [one for one in claim.checks if one.name == "names"]
+    assert names.detail == '"Francesco Gatti of Saint-Étienne" is not in the evidence'
+    assert claim.support is Support.NOT_FOUND
+    assert verdict.reasons[0] == "c1 is not found"
+    assert verdict.label is Label.INCORRECT
+
+
+def test_what_another_is_said_to_have_done_is_told_in_the_words_of_the_evidence() -> None:
+    text = "Ann Lee directed the film, and Bob Roe produced it."
+    verdict = judged("Who directed the film?", "Bob Roe directed the film.", text)
+    assert 'roles: "directed" is said of another name' in verdict.reasons
+
+
 def test_the_same_sentence_with_another_value_elsewhere_is_a_conflict_and_not_support() -> None:
     copy = FACT.replace("Aldric Tesh", "Bela Ruvo")
     for answer in ("Aldric Tesh", "Bela Ruvo"):

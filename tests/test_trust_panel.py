@@ -212,7 +212,7 @@ def test_a_host_that_supports_what_the_checks_contradict_is_caught() -> None:
     examined = examine(WRONG)
     verdict = from_form(WRONG, examined, form(10, 10, 10), CONFIG)
     assert verdict.label is Label.ABSTAIN
-    assert any("the reviews support what the checks contradict (dates)" in one for one in verdict.reasons)
+    assert any("the reviews support what the checks speak against (dates)" in one for one in verdict.reasons)
 
 
 def test_a_host_that_names_no_source_gets_no_weight_for_sourcing() -> None:

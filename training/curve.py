@@ -16,12 +16,14 @@ from mia_skill.core.script import script
 
 __all__ = ["draw", "write_curve", "write_events"]
 
-PAGE = """<!doctype html><meta charset="utf-8"><title>Training curves</title>
-<style>body{{font:14px sans-serif;max-width:60em;margin:2em auto}}svg{{border:1px solid #ccc;width:100%}}</style>
-<h1>Training curves</h1>{charts}<h2>Report</h2><pre>{report}</pre>"""
-WIDE, HIGH = 800, 180
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Training curves</title>
+<style>body{{font:14px sans-serif;max-width:60em;margin:2em auto}}svg{{width:100%}}h3{{margin-bottom:.3em}}
+td,th{{text-align:left;padding:.2em 1em .2em 0}}text{{font:11px sans-serif;fill:#555}}</style>
+<h1>Training curves</h1>{tests}{charts}<h2>Report</h2><details><summary>as it was written</summary><pre>{report}</pre>
+</details></html>"""
+WIDE, HIGH, LEFT, FOOT = 800, 180, 36, 20
 FIRST = ("reward", "right")
-"""What is looked at first; the other figures follow as they come."""
+"""What is looked at first; the other figures of a stage follow as they come."""
 UNDRAWN = ("step", "at_s", "hops")
 
 
@@ -61,20 +63,46 @@ def lines_of(log: Path) -> list[dict[str, Any]]:
 
 
 def write_curve(log: Path, page: Path) -> None:
-    """Draw every figure of every step that `log.jsonl` holds."""
+    """Draw what `log.jsonl` holds: tests with their intervals, then every figure of every step."""
     lines = lines_of(log)
-    charts = "".join(chart(kind, name, series(lines, kind, name)) for kind, name in drawn(lines))
+    charts = "".join(chart(lines, kind, name) for kind, name in drawn(lines))
     report: dict[str, Any] = next((line for line in reversed(lines) if line["kind"] == "report"), {})
     text = escape(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
-    page.write_text(PAGE.format(charts=charts, report=text), encoding="utf-8")
+    page.write_text(PAGE.format(tests=tests_of(report), charts=charts, report=text), encoding="utf-8")
+
+
+def tests_of(report: dict[str, Any]) -> str:
+    """Each test of the report as a row with its share of right answers and the 95 % interval, as a bar too."""
+    shown = {
+        name: one for name, one in report.items() if isinstance(one, dict) and {"right", "low", "high"} <= set(one)
+    }
+    if not shown:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(name.replace('_', ' '))}<td>{one['right']:.3f}<td>{one['low']:.3f} to {one['high']:.3f}"
+        f"<td>{bar(one['right'], one['low'], one['high'])}"
+        for name, one in shown.items()
+    )
+    asked = next(iter(shown.values())).get("runs", "?")
+    return f"<h2>Tests ({asked} questions)</h2><table><tr><th>test<th>right<th>95 %<th>0 to 1{rows}</table>"
+
+
+def bar(right: float, low: float, high: float) -> str:
+    """A share with its interval, on a line from 0 to 1."""
+    at, first, last = (300 * one for one in (right, low, high))
+    return (
+        '<svg viewBox="0 0 300 14" style="width:300px"><path stroke="#ccc" d="M0 7H300"/>'
+        f'<path stroke="#0366d6" stroke-width="6" opacity=".35" d="M{first:.1f} 7H{last:.1f}"/>'
+        f'<circle cx="{at:.1f}" cy="7" r="4" fill="#0366d6"/></svg>'
+    )
 
 
 def drawn(lines: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Kinds and their figures, in the order of the page."""
+    """Kinds and their figures, in the order of the page. Looks are dots in the charts of their role."""
     found = [
         (line["kind"], name)
         for line in lines
-        if "step" in line
+        if "step" in line and line["kind"] != "look"
         for name, value in line.items()
         if is_number(value) and name not in UNDRAWN
     ]
@@ -83,24 +111,44 @@ def drawn(lines: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def is_number(value: object) -> bool:
-    """A figure that was not one was written as null."""
+    """A figure that was none was written as null."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def series(lines: list[dict[str, Any]], kind: str, name: str) -> list[tuple[float, float]]:
-    return [(line["step"], line[name]) for line in lines if line["kind"] == kind and is_number(line.get(name))]
+def series(lines: list[dict[str, Any]], kind: str, name: str, role: str | None = None) -> list[tuple[float, float]]:
+    return [
+        (line["step"], line[name])
+        for line in lines
+        if line["kind"] == kind and is_number(line.get(name)) and (role is None or line.get("role") == role)
+    ]
 
 
-def chart(kind: str, name: str, points: list[tuple[float, float]]) -> str:
-    """One polyline, between 0 and 1 or as far as the figure goes."""
-    last = max(x for x, _ in points) or 1
+def chart(lines: list[dict[str, Any]], kind: str, name: str) -> str:
+    """One polyline, between 0 and 1 or as far as the figure goes; beside the share of right answers, dots for the
+    looks at unseen questions."""
+    points, looks = series(lines, kind, name), series(lines, "look", name, kind)
+    last = max((x for x, _ in (*points, *looks)), default=0) or 1
     low, high = min(0.0, *(y for _, y in points)), max(1.0, *(y for _, y in points))
-    path = " ".join(f"{x / last * WIDE:.1f},{HIGH - (y - low) / (high - low) * HIGH:.1f}" for x, y in points)
-    ends = f"{points[0][1]:.3g} to {points[-1][1]:.3g} in {len(points)} points, {low:.3g} to {high:.3g} high"
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return LEFT + x / last * (WIDE - LEFT - 8), 8 + (HIGH - 8) * (high - y) / (high - low)
+
+    path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in points)
+    dots = "".join('<circle cx="{:.1f}" cy="{:.1f}" r="4" fill="#d15704"/>'.format(*place(x, y)) for x, y in looks)
+    grid = "".join(rule(y, place(0, y)[1]) for y in (low + part * (high - low) / 4 for part in range(5)))
+    ends = f"{points[0][1]:.3g} to {points[-1][1]:.3g} in {len(points)} points"
+    told = f"; dots: looks at unseen questions, best {max(y for _, y in looks):.2f}" if looks else ""
+    at = HIGH + FOOT - 4
+    foot = f'<text x="{LEFT}" y="{at}">step 0</text><text x="{WIDE - 60}" y="{at}">step {last:g}</text>'
     return (
-        f'<h3>{escape(kind)}: {escape(name)} ({ends})</h3><svg viewBox="0 0 {WIDE} {HIGH}">'
-        f'<polyline fill="none" stroke="#0366d6" stroke-width="2" points="{path}"/></svg>'
+        f'<h3>{escape(kind)}: {escape(name)} ({ends}{told})</h3><svg viewBox="0 0 {WIDE} {HIGH + FOOT}">{grid}'
+        f'<polyline fill="none" stroke="#0366d6" stroke-width="2" points="{path}"/>{dots}{foot}</svg>'
     )
+
+
+def rule(value: float, at: float) -> str:
+    """A line of the grid with its value."""
+    return f'<path stroke="#ddd" d="M{LEFT} {at:.1f}H{WIDE}"/><text x="4" y="{at + 4:.1f}">{value:.3g}</text>'
 
 
 def main() -> None:

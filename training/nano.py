@@ -54,9 +54,9 @@ class Options:
     course: Path | None = None
     """File to keep tasks, memories and the expert's conversations in; made when it is missing."""
     device: str = "cpu"
-    budget_s: float = 400.0
+    budget_s: float = 1000.0
     """Wall time of the three stages together; `shares` says how much of it each gets. Tests come on top."""
-    shares: tuple[float, float, float] = (0.1, 0.45, 0.45)
+    shares: tuple[float, float, float] = (0.06, 0.4, 0.54)
     """Of the budget: cold start, Executor, Planner."""
     world_size: int = 400
     worlds: int = 2
@@ -76,11 +76,11 @@ class Options:
     """At most, in each stage; time usually ends it first."""
     rise: float = 0.7
     """Share of right answers at which the next number of hops joins."""
-    test: int = 1000
+    test: int = 2000
     probe: int = 128
     looks: int = 256
     """Questions of the training worlds that no step sees, on which the policies of a stage are compared."""
-    look_every: int = 2
+    look_every: int = 4
     """Steps between two such comparisons. The best policy of a stage is what it leaves, not its last one."""
     context: int = 1024
     seed: int = 0

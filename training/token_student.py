@@ -42,35 +42,44 @@ class TokenStudent:
     finder: Finder
     limits: BudgetConfig
     k: int = 1
+    served: Callable[[], TokenPolicy] | None = None
+    """A pen for the first plan of a question, where that is to be the likeliest one instead of a sample: it is answered
+    with, judged and remembered, and moves no weight."""
     searches: int = 0
     written: int = 0
     """Searches made and tokens written so far by Planner and Executor: what right answers cost."""
     _pens: dict[int, TokenPolicy] = field(default_factory=dict, init=False, repr=False)
     _unread: set[int] = field(default_factory=set, init=False, repr=False)
+    _likeliest: set[int] = field(default_factory=set, init=False, repr=False)
     _spoilt: dict[str, list[tuple[Tokens, ...]]] = field(default_factory=dict, init=False, repr=False)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count, init=False, repr=False)
 
     async def plans(self, question: Question, recall: Recall, n: int) -> tuple[Plan, ...]:
-        """At most `n` plans, written at once.
+        """At most `n` plans, written at once; the first is the one to serve.
 
         Raises:
             ModelError: the sampler failed.
             PlanError: no reply was a plan.
         """
-        made = await asyncio.gather(*(self._plan(question, recall) for _ in range(n)))
+        pens = [self.planner() if at or self.served is None else self.served() for at in range(n)]
+        sampled = [at > 0 or self.served is None for at in range(n)]
+        made = await asyncio.gather(*(self._plan(question, recall, *one) for one in zip(pens, sampled, strict=True)))
         plans = tuple(plan for plan in made if plan is not None)
         if not plans:
             self._spoilt.pop(question.text, None)
             raise PlanError(f"none of {n} replies was a plan", raw="")
         return plans
 
-    async def _plan(self, question: Question, recall: Recall) -> Plan | None:
-        pen, number = self.planner(), next(self._numbers)
+    async def _plan(self, question: Question, recall: Recall, pen: TokenPolicy, sampled: bool) -> Plan | None:
+        number = next(self._numbers)
         try:
             plan, usage = await Planner(pen).plan(question, recall)
         except PlanError:
-            self._spoilt.setdefault(question.text, []).append(tokens_of(pen.conversations))
+            if sampled:
+                self._spoilt.setdefault(question.text, []).append(tokens_of(pen.conversations))
             return None
+        if not sampled:
+            self._likeliest.add(number)
         self.written += usage.completion_tokens
         self._pens[number] = pen
         return WrittenPlan(**plan.model_dump(), number=number)
@@ -106,6 +115,7 @@ class TokenStudent:
         """The conversations behind a plan, given once."""
         pen = self._pens.pop(number_of(plan), None)
         self._unread.discard(number_of(plan))
+        self._likeliest.discard(number_of(plan))
         return tokens_of(pen.conversations) if pen else ()
 
     def well_formed(self, plan: Plan) -> bool:
@@ -113,6 +123,10 @@ class TokenStudent:
         pen = self._pens.get(number_of(plan))
         cut = pen is not None and any(talk.cut for talk in pen.conversations)
         return number_of(plan) not in self._unread and not cut
+
+    def sampled(self, plan: Plan) -> bool:
+        """Was it drawn from the policy, so that weights may learn from it?"""
+        return number_of(plan) not in self._likeliest
 
     def spoilt(self, question: Question) -> tuple[tuple[Tokens, ...], ...]:
         """The replies that were no plan, given once."""

@@ -35,6 +35,10 @@ class Talks(Protocol):
         """Could its reflection be read too?"""
         ...
 
+    def sampled(self, plan: Plan) -> bool:
+        """Is it a draw from the policy? What was written to be served only is no sample, and has no reward."""
+        ...
+
     def spoilt(self, question: Question) -> tuple[tuple[Tokens, ...], ...]:
         """Of this question, the replies that were no plan: samples, and they earn nothing."""
         ...
@@ -153,10 +157,11 @@ class TestTime:
 
 
 def rewards_of(explored: Exploration, talks: Talks | None = None) -> tuple[float | None, ...]:
-    """Equation 4 for each plan; None where the judge failed or abstained."""
+    """Equation 4 for each plan; None where the judge failed or abstained, and for what is no sample of the policy."""
     made: list[float | None] = []
     for plan, attempt, (first, final) in zip(explored.plans, explored.attempts, explored.verdicts, strict=True):
-        if attempt is None or first is None or final is None:
+        drawn = talks is None or talks.sampled(plan)
+        if attempt is None or first is None or final is None or not drawn:
             made.append(None)
             continue
         form = talks is None or talks.well_formed(plan)

@@ -72,6 +72,7 @@ class Options:
     questions: int = 96
     batch: int = 16
     width: int = 4
+    """Plans sampled to learn from, beside the one that is served."""
     size: int = 400
     hops: tuple[int, ...] = (1, 2, 3)
     lr: float = 1e-4
@@ -197,8 +198,8 @@ async def play(options: Options, way: str, seed: int, pens: Pens) -> dict[str, A
             pick=first_plan,
             query=partial(query_of, 0 if way == "static" else 2, seed),
             record=record,
-            width=options.width if pens.learner else 1,
-            parallel=options.batch * options.width,
+            width=options.width + 1 if pens.learner else 1,
+            parallel=options.batch * (options.width + 1),
             rng=random.Random(seed),
             talks=student if pens.learner else None,
         )
@@ -226,9 +227,11 @@ def student_of(options: Options, pens: Pens, stream: Stream) -> TokenStudent:
     def pen(sampler: Any, warm: float) -> TokenPolicy:
         return TokenPolicy(sampler, pens.renderer, temperature=warm, context=options.context, max_tokens=options.tokens)
 
-    # One plan is the likeliest one; several must differ.
-    warm = 1.0 if pens.learner else 0.0
-    return TokenStudent(lambda: pen(pens.planner, warm), lambda: pen(pens.executor, 0.0), stream.shelf, LIMITS)
+    # Every way answers with its likeliest plan; those that weights learn from must differ.
+    likeliest, other = partial(pen, pens.planner, 0.0), partial(pen, pens.executor, 0.0)
+    if not pens.learner:
+        return TokenStudent(likeliest, other, stream.shelf, LIMITS)
+    return TokenStudent(partial(pen, pens.planner, 1.0), other, stream.shelf, LIMITS, served=likeliest)
 
 
 def stretch_of(way: str, stream: Stream) -> Stretch:
@@ -288,7 +291,7 @@ async def batches(options: Options, loop: TestTime, stream: Stream, began: float
 async def play_job(options: Options, way: str, seed: int) -> list[dict[str, Any]]:
     """What one process plays: one learning way on one seed, or all frozen ways on all seeds."""
     if way != "frozen":
-        pens = pens_of(options, options.batch * options.width, True)
+        pens = pens_of(options, options.batch * (options.width + 1), True)
         return [await play(options, way, seed, pens)]
     places = [(one, number) for one in options.ways if one in FROZEN for number in options.seeds]
     pens = pens_of(options, options.batch * len(places), False)

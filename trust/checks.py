@@ -22,7 +22,8 @@ DENIAL = re.compile(r"\b(?:never|not|n.t)\W+(?:\w+\W+){0,2}$", re.IGNORECASE)
 
 
 def check_claim(scene: Scene, line: Line, claim: Statement) -> tuple[Check, ...]:
-    """Every check that applies. FAIL means that the line says otherwise, UNSURE that it does not say it."""
+    """Every check that applies. FAIL means that the line says otherwise (of a name: that no evidence
+    holds it), UNSURE that the line does not say it."""
     text = scene.text(line)
     return tuple(
         [
@@ -79,10 +80,20 @@ def _names(scene: Scene, line: Line, claim: Statement) -> Iterator[Check]:
         yield Check(name="names", state=CheckState.OK, detail="every name stands in the evidence")
         return
     nowhere = [name for name in lost if not _known_name(name, scene.vocabulary)]
-    shown = " ".join(one.rstrip("~") for one in (nowhere or lost)[0])[:60]
-    where = "in no evidence at all" if nowhere else "not in this sentence"
+    shown = _written(claim, (nowhere or lost)[0])[:60]
+    where = "is not in the evidence" if nowhere else "does not stand in this sentence"
     state = CheckState.FAIL if nowhere else CheckState.UNSURE
-    yield Check(name="names", state=state, detail=f'"{shown}" stands {where}')
+    yield Check(name="names", state=state, detail=f'"{shown}" {where}')
+
+
+def _written(claim: Statement, name: tuple[str, ...]) -> str:
+    """A name of the claim as the answer writes it."""
+    told = [word for word in claim.words if word.stem not in STOP]
+    for place in range(len(told)):
+        run = told[place : place + len(name)]
+        if tuple(word.stem for word in run) == name and run[0].capital:
+            return claim.text[run[0].start - claim.start : run[-1].end - claim.start]
+    return " ".join(name)
 
 
 def _known_name(name: tuple[str, ...], stems: frozenset[str]) -> bool:
@@ -163,7 +174,8 @@ def _roles(scene: Scene, text: str, line: Line, claim: Statement) -> Iterator[Ch
     for stems, others in clauses:
         held = {act for act in acts if act in stems and not any(act in own for own in mine)}
         if held and others and not name & stems:
-            act = min(held).rstrip("~")
+            first = next(word for word in line.words if word.stem in held)
+            act = text[first.start - line.start : first.end - line.start]
             yield Check(name="roles", state=CheckState.FAIL, detail=f'"{act}" is said of another name')
             return
 

@@ -16,11 +16,14 @@ from mia_skill.core.verdict import (
 )  # fmt: skip
 from trust.age import outdated
 from trust.calibrate import accept_from, calibrated, fits, stamp
+from trust.claims import Statement
 from trust.estimate import comparison, estimate
 from trust.facts import Facts, Finding
-from trust.misfit import misfit
+from trust.items import visible
+from trust.misfit import WHO_ASKED, misfit
 from trust.modality import MODALITY
 from trust.question import Kind
+from trust.shown import shown_otherwise, whereabouts
 from trust.support import PRESENT
 
 __all__ = ["decide", "doubt"]
@@ -110,7 +113,7 @@ def doubt(facts: Facts) -> str:
             return f"{found.rivals} other source(s) are about the same thing and do not state it"
         if found.silent >= max(1, found.voices):
             return f"{found.silent} other source(s) speak about the question and do not state it"
-    return ""
+    return shown_otherwise(facts.asked, facts.case.answer, [visible(one.text) for one in facts.clean])
 
 
 def _another_kind(facts: Facts) -> str:
@@ -121,20 +124,31 @@ def _another_kind(facts: Facts) -> str:
 
 
 def _nobody(facts: Facts) -> bool:
-    """Whole sentences for an answer to "who", and no name in them that the question does not hold already."""
+    """Whole sentences for an answer to "who", and no name in them that the question does not hold already, or that does
+    more than say where."""
     claims = [one.claim for one in facts.findings]
     if facts.asked.kind is not Kind.PERSON or any(one.short for one in claims):
         return False
     known = facts.asked.names | frozenset(facts.asked.terms)
-    names = {stem for one in claims for name in one.names for stem in name}
+    only_who = WHO_ASKED.search(facts.asked.text) is not None
+    names = {
+        stem for one in claims for name in one.names for stem in name if not (only_who and name[0] in _places(one))
+    }
     return all(one.text.isascii() for one in claims) and not names - known
+
+
+def _places(claim: Statement) -> frozenset[str]:
+    """Stems that stand in the claim only to say where."""
+    told = [(word.stem, whereabouts(claim.text, word.start - claim.start)) for word in claim.words if word.capital]
+    return frozenset(stem for stem, place in told if place) - {stem for stem, place in told if not place}
 
 
 def _claim(facts: Facts, number: int, found: Finding) -> Claim:
     failed = [one for one in found.checks if one.state is CheckState.FAIL]
     here = found.standing
     if failed:
-        support, p = Support.CONTRADICTED, 0.1
+        absent = all(one.name == "names" for one in failed)
+        support, p = (Support.NOT_FOUND if absent else Support.CONTRADICTED), 0.1
     elif here.presence >= PRESENT and found.altered:
         support, p = Support.CONFLICTING, 0.5
     elif here.presence >= PRESENT:

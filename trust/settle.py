@@ -12,7 +12,6 @@ from mia_skill.core.verdict import (
     Label,
     MemoryAdvice,
     Review,
-    Support,
     Verdict,
     VerifyNext,
 )
@@ -160,7 +159,7 @@ def _label(
 
 
 def _checked(label: Label, reasons: tuple[str, ...], case: Case, examined: Verdict) -> tuple[Label, tuple[str, ...]]:
-    """Our own checks stand above the reviews: no evidence, or contradicted evidence, is never "correct"."""
+    """Our own checks stand above the reviews: without evidence, or against it, nothing is "correct"."""
     if label is Label.NOT_ATTEMPTED:
         return label, reasons
     if not collect(case).items:
@@ -168,16 +167,10 @@ def _checked(label: Label, reasons: tuple[str, ...], case: Case, examined: Verdi
     if label is not Label.CORRECT:
         return label, reasons
     failed = [one.name for one in examined.checks if one.state is CheckState.FAIL and one.name in DECISIVE]
-    failed += [
-        check.name
-        for claim in examined.claims
-        if claim.support is Support.CONTRADICTED
-        for check in claim.checks
-        if check.state is CheckState.FAIL
-    ]
+    failed += [check.name for claim in examined.claims for check in claim.checks if check.state is CheckState.FAIL]
     if failed:
         found = ", ".join(dict.fromkeys(failed))
-        return Label.ABSTAIN, (f"the reviews support what the checks contradict ({found}); not accepted", *reasons)
+        return Label.ABSTAIN, (f"the reviews support what the checks speak against ({found}); not accepted", *reasons)
     if any(one.source_id == "answer" for one in examined.injections):
         return Label.ABSTAIN, ("the answer talks to its judge; not accepted on the reviews alone", *reasons)
     return label, reasons

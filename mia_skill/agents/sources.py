@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from mia_skill.core.errors import InputError
+from mia_skill.core.errors import InputError, MissingExtraError
 from mia_skill.core.types import Passage
 from retrieval.search import SearchEngine
 
@@ -51,6 +51,8 @@ class Sources:
     images: "Images | None" = None
     tape: "Tape | None" = None
     """Closed with the rest."""
+    lacking: MissingExtraError | None = None
+    """Why there is no web engine although one is set. Told to whoever searches: memory and judgment need none."""
 
     @property
     def opens(self) -> bool:
@@ -62,8 +64,11 @@ class Sources:
 
         Raises:
             InputError: it is not configured; the message says how to configure it.
+            MissingExtraError: it is, and its package is not installed.
         """
         found = {"auto": self.corpus or self.web, "corpus": self.corpus, "web": self.web}[source]
+        if found is None and self.lacking is not None and source != "corpus":
+            raise self.lacking
         if found is None:
             raise InputError(NO_SOURCE.format(source))
         return found

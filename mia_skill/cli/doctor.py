@@ -5,21 +5,23 @@ import importlib.util
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
 import click
 
 from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag
+from mia_skill.cli.endpoints import check_endpoints, load_unnamed
 from mia_skill.cli.train_doctor import examine_training
-from mia_skill.core.config import EndpointConfig, MiaConfig, Role
-from mia_skill.core.errors import MiaError
+from mia_skill.core.config import MiaConfig
+from mia_skill.core.errors import ConfigError, InputError, MiaError
 from mia_skill.core.legacy import explain
 from mia_skill.install.finding import Finding
 from mia_skill.install.hosts import Place
 from mia_skill.install.inside import check_hosts
 
-__all__ = ["Finding", "doctor", "examine"]
+__all__ = ["Finding", "doctor", "look"]
 
 JUDGES = ("endpoint", "evidence")
 """Whom canaries can be put before."""
@@ -40,7 +42,8 @@ EXTRAS = {
 """A package that only this extra brings."""
 DISTRIBUTIONS = {"PIL": "pillow", "mem0": "mem0ai"}
 """Where a package is published under another name than it is imported by."""
-ROLES: tuple[Role, ...] = ("manager", "planner", "executor", "judge", "router")
+RANKS = ("problem", "ok", "off")
+"""What must be mended comes first."""
 
 
 @click.command()
@@ -50,26 +53,64 @@ ROLES: tuple[Role, ...] = ("manager", "planner", "executor", "judge", "router")
 def doctor(settings: Settings, train: bool, json_: bool) -> None:
     """Check interpreter, packages, bank, search, endpoints and hosts. Exit code 3 when something must be mended.
 
-    Each host that has mia is tried as it would start the server: with almost no environment, in another folder.
+    What must be mended comes first, optional packages that no setting asks for come last. Each host that has mia is
+    tried as it would start the server: with almost no environment, in another folder.
     """
-    found = examine_training() if train else examine(settings.load())
+    found, spare = (examine_training(), []) if train else look(settings)
     if json_:
-        click.echo(as_json({"findings": [one.model_dump() for one in found]}))
+        click.echo(as_json({"findings": [one.model_dump() for one in (*found, *spare)]}))
     else:
-        for one in found:
-            colour = {"ok": "green", "off": "white", "problem": "red"}[one.state]
-            click.echo(f"{click.style(f'{one.state:8}', fg=colour)}{one.part:12} {one.detail}")
-            if one.fix:
-                click.echo(f"{'':21}fix: {one.fix}")
+        show([*found, *in_one_line(spare)])
     if any(one.state == "problem" for one in found):
         sys.exit(ANSWER_IS_NO)
 
 
-def examine(config: MiaConfig) -> list[Finding]:
-    """Everything, in the order in which it should be mended."""
-    place = Place(home=Path.home(), platform=sys.platform, environment=os.environ)
-    here = [python(), environment(), *old_names(), faiss_build(), *extras(), bank(config)]
-    return [*here, *search(config), *anyio.run(endpoints, config), *check_hosts(place)]
+def show(findings: Sequence[Finding]) -> None:
+    """One line each, and its fix."""
+    for one in findings:
+        colour = {"ok": "green", "off": "white", "problem": "red"}[one.state]
+        click.echo(f"{click.style(f'{one.state:8}', fg=colour)}{one.part:12} {one.detail}")
+        if one.fix:
+            click.echo(f"{'':21}fix: {one.fix}")
+
+
+def look(settings: Settings) -> tuple[list[Finding], list[Finding]]:
+    """Everything, in the order in which it should be mended; and the optional packages that no setting asks for.
+    Settings that cannot be read are a finding too, beside what can be said without them."""
+    try:
+        config = load_unnamed(settings)
+    except (ConfigError, InputError) as error:
+        fix = "correct it where it is set: the configuration file, a MIA_* variable or --set"
+        wrong = Finding(part="settings", state="problem", detail=str(error), fix=fix)
+        return [wrong, *in_order([*surroundings(), *check_hosts(place())])], extras()
+    needed = asked_for(config)
+    packages = extras()
+    used = [_needed(one) for one in packages if one.part in needed - {"[web]"}]  # of that one `search` tells
+    set_up = [bank(config), *search(config), *anyio.run(check_endpoints, config), *check_hosts(place())]
+    return in_order([*set_up, *used, *surroundings()]), [one for one in packages if one.part not in needed]
+
+
+def in_order(findings: Sequence[Finding]) -> list[Finding]:
+    """Problems first, what is not configured last; else as they came."""
+    return sorted(findings, key=lambda one: RANKS.index(one.state))
+
+
+def in_one_line(spare: Sequence[Finding]) -> list[Finding]:
+    """All optional packages that nothing asks for, as one finding."""
+    there = ", ".join(one.part.strip("[]") for one in spare if one.state == "ok") or "none"
+    missing = ", ".join(one.part.strip("[]") for one in spare if one.state == "off") or "none"
+    detail = f"not in use; installed: {there}; not installed: {missing} (pip install 'mia-skill[NAME]')"
+    return [Finding(part="extras", state="off", detail=detail)] if spare else []
+
+
+def surroundings() -> list[Finding]:
+    """What can be said without any setting."""
+    return [environment(), *old_names(), python(), faiss_build()]
+
+
+def place() -> Place:
+    """This machine, as hosts see it."""
+    return Place(home=Path.home(), platform=sys.platform, environment=os.environ)
 
 
 def python() -> Finding:
@@ -109,6 +150,21 @@ def faiss_build() -> Finding:
     return Finding(part="faiss", state="ok", detail=f"{builds[0]} {faiss.__version__}, {gpus} GPU(s) seen")
 
 
+def asked_for(config: MiaConfig) -> frozenset[str]:
+    """The extras that the settings cannot do without."""
+    needed = {"postgres": config.memory.url is not None, "images": config.images.folder is not None}
+    needed["web"] = bool(web_packages(config))
+    return frozenset(f"[{extra}]" for extra, asked in needed.items() if asked)
+
+
+def _needed(package: Finding) -> Finding:
+    """A package that is needed: its absence is a problem."""
+    if package.state == "ok":
+        return package
+    fix = f"pip install 'mia-skill{package.part}'"
+    return Finding(part=package.part, state="problem", detail="needed by the settings, and not installed", fix=fix)
+
+
 def extras() -> list[Finding]:
     """The optional packages."""
     found = []
@@ -130,7 +186,8 @@ def bank(config: MiaConfig) -> Finding:
     try:
         opened = open_bank(config)
     except MiaError as error:
-        return Finding(part="bank", state="problem", detail=str(config.bank_path), fix=str(error))
+        where = str(config.bank_path) if config.memory.url is None else "the server of memory.url"
+        return Finding(part="bank", state="problem", detail=where, fix=str(error))
     health, held = opened.health(), opened.held()
     alarmed = [judge for judge in JUDGES if opened.standing(judge).alarm]
     opened.close()
@@ -209,33 +266,6 @@ def _built_corpus(path: Path) -> Finding:
     except MiaError as error:
         return Finding(part="corpus", state="problem", detail=f"{path} cannot be used", fix=str(error))
     return Finding(part="corpus", state="ok", detail=f"{path} ({made.passages} passages)")
-
-
-async def endpoints(config: MiaConfig) -> list[Finding]:
-    """Is every configured endpoint there, and does it serve its model?"""
-    asked = {role: config.models.of(role) for role in ROLES}
-    distinct = {endpoint for endpoint in asked.values() if endpoint is not None}
-    if not distinct:
-        hint = "none: the host's own model plans and judges. Set models.default.base_url and .model to use vLLM"
-        return [Finding(part="model", state="off", detail=hint)]
-    return [await _endpoint(one, [role for role in ROLES if asked[role] == one]) for one in distinct]
-
-
-async def _endpoint(endpoint: EndpointConfig, roles: list[Role]) -> Finding:
-    from mia_skill.core.openai_chat import OpenAIChat
-
-    detail = f"{endpoint.model} at {endpoint.base_url} for {', '.join(roles)}"
-    chat = OpenAIChat(endpoint.model_copy(update={"timeout_s": 10.0, "max_retries": 0}))
-    try:
-        served = await chat.models()
-    except MiaError as error:
-        fix = f"start the server (`mia models up`) or correct models.default.base_url ({error})"
-        return Finding(part="model", state="problem", detail=detail, fix=fix)
-    finally:
-        await chat.aclose()
-    if endpoint.model not in served:
-        return Finding(part="model", state="problem", detail=detail, fix=f"it serves {', '.join(served) or 'nothing'}")
-    return Finding(part="model", state="ok", detail=detail)
 
 
 def _version(package: str) -> str:

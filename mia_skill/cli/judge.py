@@ -65,6 +65,8 @@ def judge(
     if html is not None:
         write_page(html, case, verdict)
     click.echo(report_json(verdict) if json_ else render(verdict, case.answer))
+    if html is not None:
+        click.echo(f"the report is in {html.absolute()}", err=json_)
     if verdict.label is not Label.CORRECT:
         sys.exit(ANSWER_IS_NO)
 

@@ -319,7 +319,7 @@ def load_config(
         first = cause.errors(include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         wrong = NO_LIST if first["type"] == "tuple_type" else first["msg"]
-        raise ConfigError(f"setting {where!r}: {wrong}") from None
+        raise ConfigError(f"setting {where!r}: {wrong}", missing=where if first["type"] == "missing" else "") from None
 
 
 def _config_path(path: Path | None, env: Mapping[str, str]) -> Path | None:

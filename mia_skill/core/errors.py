@@ -79,6 +79,11 @@ class MiaError(Exception):
 class ConfigError(MiaError):
     """A setting cannot be used."""
 
+    def __init__(self, message: str, *, missing: str = "") -> None:
+        """`missing` is the setting that has no value, though the ones beside it need it."""
+        super().__init__(message)
+        self.missing = missing
+
 
 class MissingExtraError(MiaError):
     """An optional package is needed and not there."""
