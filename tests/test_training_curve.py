@@ -29,4 +29,4 @@ def test_a_figure_that_was_no_number_leaves_a_gap_and_breaks_no_page(tmp_path: P
     lines = [{"kind": "executor", "step": n, "reward": value} for n, value in enumerate([0.5, float("nan"), 0.7])]
     (tmp_path / "log.jsonl").write_bytes(b"\n".join(map(orjson.dumps, lines)))
     write_curve(tmp_path / "log.jsonl", tmp_path / "curve.html")
-    assert "0.5 to 0.7 in 2 points" in (tmp_path / "curve.html").read_text()
+    assert "0.50 to 0.70 in 2 points" in (tmp_path / "curve.html").read_text()

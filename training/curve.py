@@ -136,7 +136,8 @@ def chart(lines: list[dict[str, Any]], kind: str, name: str) -> str:
     path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in points)
     dots = "".join('<circle cx="{:.1f}" cy="{:.1f}" r="4" fill="#d15704"/>'.format(*place(x, y)) for x, y in looks)
     grid = "".join(rule(y, place(0, y)[1]) for y in (low + part * (high - low) / 4 for part in range(5)))
-    ends = f"{points[0][1]:.3g} to {points[-1][1]:.3g} in {len(points)} points"
+    form = ".2f" if (low, high) == (0, 1) else ".3g"
+    ends = f"{points[0][1]:{form}} to {points[-1][1]:{form}} in {len(points)} points"
     told = f"; dots: looks at unseen questions, best {max(y for _, y in looks):.2f}" if looks else ""
     at = HIGH + FOOT - 4
     foot = f'<text x="{LEFT}" y="{at}">step 0</text><text x="{WIDE - 60}" y="{at}">step {last:g}</text>'

@@ -33,7 +33,7 @@ def test_every_number_of_every_step_is_a_curve_that_tensorboard_reads(tmp_path: 
     seen = points(tmp_path / "tensorboard")
     assert set(seen) == {"executor/reward", "executor/at_s", "planner/reward", "planner/at_s"}
     assert seen["executor/reward"] == [(0, 0.25), (1, 0.5)]
-    assert "executor: reward (0.25 to 0.5 in 2 points" in (tmp_path / "curve.html").read_text()
+    assert "executor: reward (0.25 to 0.50 in 2 points)" in (tmp_path / "curve.html").read_text()
 
 
 def test_a_log_without_steps_leaves_no_curves(tmp_path: Path) -> None:
