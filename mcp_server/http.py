@@ -27,6 +27,8 @@ Parser = Literal["auto", "h11"]
 PATH = "/mcp"
 GRACE_S = 5
 """How long open streams may hold up the end."""
+KEEP_ALIVE_S = 75
+"""Of an idle connection. Longer than clients keep theirs (httpx: 5 s), or a request meets one that is being closed."""
 SCHEMES = ("http", "https")
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
@@ -59,7 +61,10 @@ async def run_app(app: ASGIApp, settings: ServerConfig, what: str, path: str, pa
 
 async def serve_on(app: ASGIApp, bound: socket.socket, parser: Parser = "auto") -> None:
     """Serve an application on a bound socket until a signal."""
-    config = uvicorn.Config(app, http=parser, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S)
+    config = uvicorn.Config(
+        app, http=parser, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )  # fmt: skip
     running = QuietServer(config)
     async with anyio.create_task_group() as group:
         group.start_soon(running.end_on_signal)

@@ -5,6 +5,7 @@ power loss as far as the disk honours fsync; one that was not acknowledged is th
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ __all__ = ["MIGRATIONS", "SCHEMA_VERSION", "connect", "store_errors", "transacti
 
 APPLICATION_ID = 0x4D494162
 """Marks a file as ours ("MIAb"), so that another program's database is never migrated."""
+
+PAUSE_S = 0.01
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -239,22 +242,36 @@ def connect(path: Path, *, busy_timeout_s: float = 15.0) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=busy_timeout_s)
         try:
-            _set_up(rows, path)
+            _set_up(rows, path, busy_timeout_s)
         except BaseException:
             rows.close()
             raise
         return rows
 
 
-def _set_up(rows: sqlite3.Connection, path: Path) -> None:
+def _set_up(rows: sqlite3.Connection, path: Path, patience_s: float) -> None:
     rows.row_factory = sqlite3.Row
-    _refuse_foreign(rows, path)
-    rows.execute("PRAGMA journal_mode=WAL")
+    with transaction(rows, write=False):  # one look: a bank that another process is making is empty, or is a bank
+        _refuse_foreign(rows, path)
+    _use_wal(rows, patience_s)
     rows.execute("PRAGMA synchronous=FULL")
     # What is forgotten must not linger in free pages.
     rows.execute("PRAGMA secure_delete=ON")
     if _version(rows) < SCHEMA_VERSION:
         _migrate(rows)
+
+
+def _use_wal(rows: sqlite3.Connection, patience_s: float) -> None:
+    """SQLite does not wait for the lock when it changes the journal's mode: two that open a new bank at once meet."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            rows.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as cause:
+            if "locked" not in str(cause) or time.monotonic() > until:
+                raise
+            time.sleep(PAUSE_S)
 
 
 def _refuse_foreign(rows: sqlite3.Connection, path: Path) -> None:

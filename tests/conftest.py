@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from bank_kinds import KINDS, Banks, banks_of
@@ -90,3 +90,21 @@ def make_mia(tmp_path: Path) -> Iterator[Callable[..., "Mia"]]:
 
     yield made
     bank.close()
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Makes streaming trainers over one folder; a second one is a restart."""
+    from training.policy_store import ScriptedLearner
+    from training.stream import StreamTrainer
+
+    opened: list[StreamTrainer] = []
+
+    def made(learner: Any = None, **parts: Any) -> StreamTrainer:
+        given = {"groups_per_update": 1, "width": 2} | parts
+        opened.append(StreamTrainer(tmp_path / "stream", learner or ScriptedLearner(), **given))
+        return opened[-1]
+
+    yield made
+    for one in opened:
+        one.close()

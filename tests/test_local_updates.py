@@ -154,7 +154,7 @@ async def test_a_group_that_cannot_be_trained_on_changes_nothing_and_is_set_asid
     before = weights(one.policy)
     bare = Group(key="bare", prompt="?", rollouts=(Rollout(text="a"), Rollout(text="b")))
     one._write(kind="sample", group=bare.model_dump(mode="json"))
-    one.feedback("bare", one._ticket("bare"), [1.0, 0.0])
+    one.feedback("bare", one.tickets.of("bare"), [1.0, 0.0])
     for _ in range(3):
         with pytest.raises(TrainingError, match="without tokens"):
             await one.update()

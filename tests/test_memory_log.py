@@ -239,6 +239,26 @@ def test_two_processes_that_upgrade_at_once_upgrade_once(path):
         rows.close()
 
 
+def test_all_that_open_a_new_bank_at_once_open_it(tmp_path):
+    from threading import Barrier, Thread
+
+    for number in range(12):
+        barrier, opened = Barrier(6), []
+
+        def work(path=tmp_path / f"{number}.sqlite3", barrier=barrier, opened=opened):
+            barrier.wait()
+            opened.append(connect(path))
+
+        threads = [Thread(target=work) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(opened) == 6
+        for rows in opened:
+            rows.close()
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.sampled_from(["store", "credit", "feedback", "forget", "revoke", "promote"]), max_size=8))
 def test_whatever_is_done_through_the_bank_leaves_a_sound_log(tmp_path_factory, verbs):

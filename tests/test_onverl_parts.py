@@ -225,12 +225,12 @@ def test_a_row_that_a_stage_cannot_use_is_named_with_what_is_missing(change: dic
 # -- the reward hook --------------------------------------------------------------------------------------------------
 
 
-def told_of(outcome: ExecutorOutcome | PlannerOutcome | None) -> dict[str, Any]:
-    return report(Rollout(a_task(), (), 1.0, outcome=outcome))
+def told_of(outcome: ExecutorOutcome | PlannerOutcome | None, variant: str = "paper") -> dict[str, Any]:
+    return report(Rollout(a_task(), (), 1.0, outcome=outcome), variant)
 
 
-async def score(told: Mapping[str, Any], variant: str = "paper") -> dict[str, float]:
-    return await compute_score("world", "text", "gold", {KEY: told}, variant=variant)
+async def score(told: Mapping[str, Any]) -> dict[str, float]:
+    return await compute_score("world", "text", "gold", {KEY: told})
 
 
 async def test_the_reward_hook_gives_equation_2_and_equation_4() -> None:
@@ -242,7 +242,7 @@ async def test_the_reward_hook_gives_equation_2_and_equation_4() -> None:
     got = await score(told_of(planner))
     assert got["score"] == pytest.approx(0.7 + 0.05 + 0.05)
     assert (got["acc"], got["first_acc"], got["replanned"]) == (1.0, 0.0, 1.0)
-    assert (await score(told_of(planner), "unsupervised"))["score"] == pytest.approx(1.0)
+    assert (await score(told_of(planner, "unsupervised")))["score"] == pytest.approx(1.0)
 
 
 async def test_a_missing_verdict_is_no_reward_and_never_zero() -> None:

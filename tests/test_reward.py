@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import Outcome
-from training.advantage import group_advantages, sequence_mean_weights, token_mean_weights
+from training.advantage import Mean, group_advantages, loss_weights
 from training.reward import (
     ExecutorOutcome,
     PlannerOutcome,
     executor_reward,
+    executor_reward_without_tool,
     planner_reward,
     planner_reward_unsupervised,
 )
@@ -43,6 +44,13 @@ def test_the_executor_is_paid_by_equation_2(verdict: Outcome, tool: bool, form: 
 def test_the_planner_is_paid_by_equation_4(first: Outcome, final: Outcome, replanned: bool, expected: float) -> None:
     run = PlannerOutcome(first=first, final=final, replanned=replanned, format_ok=True)
     assert planner_reward(run) == pytest.approx(expected)
+
+
+def test_without_its_tool_term_a_call_earns_nothing_and_an_outage_is_no_sample_still() -> None:
+    for tool in (True, False):
+        run = ExecutorOutcome(verdict=Outcome.CORRECT, tool_ok=tool, format_ok=True)
+        assert executor_reward_without_tool(run) == pytest.approx(0.8)
+    assert executor_reward_without_tool(ExecutorOutcome(verdict=None, tool_ok=True, format_ok=True)) is None
 
 
 def test_a_missing_verdict_is_no_sample_and_not_a_zero() -> None:
@@ -80,16 +88,18 @@ def test_a_reward_that_is_not_finite_is_refused() -> None:
         group_advantages([1.0, float("nan")])
 
 
-def test_the_papers_mean_weighs_sequences_alike_and_token_mean_weighs_tokens_alike() -> None:
-    mask = np.array([[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 0, 0]], dtype=bool)
-    paper = sequence_mean_weights(mask, ["a", "a", "b"])
-    assert paper.sum(axis=1) == pytest.approx([0.25, 0.25, 0.5])
-    assert token_mean_weights(mask).sum(axis=1) == pytest.approx([4 / 7, 1 / 7, 2 / 7])
+def test_the_papers_mean_weighs_rollouts_alike_and_token_mean_weighs_tokens_alike() -> None:
+    written = [[4, 1], [2]]
+    paper, tokens = loss_weights(written), loss_weights(written, "token")
+    assert [[n * w for n, w in zip(*both, strict=True)] for both in zip(written, paper, strict=True)] == [
+        [0.25, 0.25],
+        [0.5],
+    ]
+    assert tokens == [[1 / 7, 1 / 7], [1 / 7]]
 
 
-def test_tokens_of_tools_and_empty_replies_weigh_nothing() -> None:
-    mask = np.array([[0, 1], [0, 0]], dtype=bool)
-    weights = sequence_mean_weights(mask, ["a", "a"])
-    assert weights[0, 0] == 0
-    assert weights[1].sum() == 0
-    assert token_mean_weights(np.zeros((1, 2), dtype=bool)).sum() == 0
+def test_a_rollout_that_wrote_nothing_weighs_nothing() -> None:
+    means: tuple[Mean, ...] = ("sequence", "token")
+    for mean in means:
+        assert loss_weights([[0, 2], [0]], mean)[0][0] == loss_weights([[0, 2], [0]], mean)[1][0] == 0
+        assert loss_weights([[0]], mean) == [[0.0]]

@@ -10,7 +10,9 @@ from typing import Any
 
 import orjson
 import pytest
+from click.testing import CliRunner
 
+from mia_skill.cli.main import main
 from retrieval.corpus import Corpus, How
 from retrieval.minilm import MiniLM
 
@@ -70,3 +72,18 @@ def test_on_the_whole_corpus_bm25_alone_reaches_its_recall_at_5(shared_data: Pat
     dev = [orjson.loads(line) for line in lines]
     assert len(corpus) == 18_533
     assert sum(share(corpus, question, "bm25") for question in dev) / len(dev) >= 0.65
+
+
+def test_its_questions_become_training_data_with_their_hops_and_without_those_of_the_test(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    wiki = shared_data / "sandbox_wiki"
+    given = ["train", "data", "--from", wiki / "train.jsonl", "--dev", wiki / "dev.jsonl", "--stage", "planner"]
+    given += ["--search", "http://127.0.0.1:8001", "--hops", 2, "--out", tmp_path / "out", "--json"]
+    done = CliRunner().invoke(main, ["--home", str(tmp_path / "home"), *map(str, given)])
+    told = orjson.loads(done.output)
+    for name in ("train", "dev"):
+        lines = [orjson.loads(line) for line in (wiki / f"{name}.jsonl").read_bytes().splitlines()]
+        assert told["rows"][name] == sum(line["hops"] == 2 for line in lines)
+    assert told["leaks"]["repeated"] == []
+    assert told["left_out"] == {}

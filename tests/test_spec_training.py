@@ -42,7 +42,7 @@ LINES: dict[str, tuple[str, ...]] = {
         "test_ttl::test_all_plans_are_rewarded_by_equation_4",
     ),
     "loss per sequence, then over the group; not per token over the batch": (
-        "test_reward::test_the_papers_mean_weighs_sequences_alike_and_token_mean_weighs_tokens_alike",
+        "test_reward::test_the_papers_mean_weighs_rollouts_alike_and_token_mean_weighs_tokens_alike",
         "onverl/test_settings::test_the_method_is_the_papers",
         "test_tiny::test_every_rollout_weighs_the_same_however_long_it_is",
     ),
@@ -83,6 +83,7 @@ LINES: dict[str, tuple[str, ...]] = {
     ),
     "no test set in the training or validation file": (
         "test_train_data::test_questions_of_the_test_are_not_trained_on",
+        "test_train_data::test_files_whose_rows_share_numbers_share_no_questions",
         "test_train_data::test_a_world_cannot_train_and_test",
         "test_train_data::test_memories_of_the_question_itself_or_with_its_answer_are_taken_out",
     ),
@@ -106,6 +107,8 @@ BAD_INPUT: dict[str, tuple[str, ...]] = {
     "missing columns": (
         "test_onverl_parts::test_a_row_that_a_stage_cannot_use_is_named_with_what_is_missing",
         "onverl/test_loops::test_a_file_that_a_stage_cannot_use_is_refused_before_the_run",
+        "test_train_data::test_rows_that_name_no_place_to_search_need_one_before_the_run",
+        "test_train_data::test_a_row_of_ones_own_file_that_cannot_be_used_is_named_and_not_passed_over",
     ),
     "empty groups": ("test_tiny::test_equal_rewards_and_missing_ones_move_no_weight_and_an_empty_group_is_refused",),
     "all rewards equal": (
@@ -123,6 +126,7 @@ BAD_INPUT: dict[str, tuple[str, ...]] = {
     "a tokenizer or template of another model": (
         "test_token_policy::test_a_template_that_changes_earlier_turns_is_refused_before_the_run_and_during_it",
         "test_onverl_parts::test_a_tokenizer_of_another_model_is_refused_before_the_run",
+        "onverl/test_settings::test_a_model_whose_parts_belong_to_others_is_refused_before_the_run",
     ),
     "a checkpoint of another model": (
         "test_train_data::test_a_checkpoint_of_another_model_is_refused",
@@ -131,6 +135,10 @@ BAD_INPUT: dict[str, tuple[str, ...]] = {
     "a full disk": (
         "test_train_data::test_a_disk_without_room_for_a_checkpoint_is_known_before_the_run",
         "test_tiny::test_a_full_disk_ends_a_run_and_leaves_the_checkpoint_before",
+        "test_train_data::test_an_export_that_was_killed_is_made_again_and_never_taken_for_a_whole_one",
+    ),
+    "a run that gives no sample": (
+        "onverl/test_whole_run::test_a_run_whose_every_question_is_lost_stops_with_the_reason_and_the_way_on",
     ),
     "settings that do not exist": (
         "test_train_settings::test_a_setting_that_is_unknown_or_unfit_is_refused_with_the_nearest_one",

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -15,7 +15,7 @@ from mia_skill.core.asgi import Refusal
 from mia_skill.core.errors import BankCorruptError, InputError, ModelUnreachableError
 from training.groups import Group, Rollout
 from training.journal import Journal
-from training.policy_store import Learner, Policy, ScriptedLearner, ScriptedPolicy
+from training.policy_store import Policy, ScriptedLearner, ScriptedPolicy
 from training.reward_function import file_reward
 from training.stream import StreamTrainer
 from training.stream_service import stream_service
@@ -24,21 +24,6 @@ GOOD = [1.0, 0.0]
 
 
 Make = Callable[..., StreamTrainer]
-
-
-@pytest.fixture
-def trainer(tmp_path: Path) -> Iterator[Make]:
-    """Makes trainers over one folder; a second one is a restart."""
-    opened: list[StreamTrainer] = []
-
-    def made(learner: Learner | None = None, **parts: object) -> StreamTrainer:
-        given = {"groups_per_update": 1, "width": 2} | parts
-        opened.append(StreamTrainer(tmp_path, learner or ScriptedLearner(), **given))  # type: ignore[arg-type]
-        return opened[-1]
-
-    yield made
-    for one in opened:
-        one.close()
 
 
 async def learn(one: StreamTrainer, id_: str, rewards: Sequence[float | None] = GOOD) -> bool:
@@ -177,7 +162,10 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed_again_and_again(
     told: list[list[str]] = []
     for lines in (7, 12, 18):
         child = subprocess.Popen(
-            [sys.executable, WORKER, "--work", tmp_path], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+            [sys.executable, WORKER, "--work", tmp_path / "stream"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=dict(os.environ),
         )
         assert child.stdout is not None
         told += [child.stdout.readline().split() for _ in range(lines)]

@@ -1,6 +1,7 @@
 """`mia stream serve` and `mia stream send` as processes, with a kill in between."""
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -46,6 +47,19 @@ def test_a_stream_is_sent_learnt_from_and_known_after_a_kill(tmp_path: Path) -> 
     assert [one["waiting"] for one in seen] == [0, 0]
 
 
+def test_a_second_server_of_the_same_stream_is_refused(tmp_path: Path) -> None:
+    process, _ = served(tmp_path)
+    try:
+        command = [sys.executable, "-m", "mia_skill.cli", "--home", str(tmp_path), "stream", "serve", "--port", "0"]
+        second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=dict(os.environ))
+        assert second.returncode == 1
+        assert "is held by another process" in second.stderr
+        assert "--folder" in second.stderr
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
 def test_sending_without_a_server_says_how_to_start_one(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_bytes(orjson.dumps({"data_id": "1", "question": "q", "ground_truth": "a"}))
     done = sent(tmp_path / "q.jsonl", "http://127.0.0.1:9")
@@ -67,7 +81,10 @@ def test_many_questions_are_under_way_at_a_time_and_each_is_learnt_from_once(tmp
     process, url = served(tmp_path)
     try:
         done = sent(tmp_path / "q.jsonl", url, "--clients", "20")
-        assert done.stdout.strip() == "60 samples, 30 updates", done.stderr
+        assert done.stdout.startswith("60 samples, 30 updates, "), done.stderr
+        again = orjson.loads(sent(tmp_path / "q.jsonl", url, "--json").stdout)
+        assert (again["samples"], again["updates"], again["version"], again["unscored"]) == (60, 0, 30, 0)
+        assert re.search(r"[\d.]+ samples/s, version 30 is served, mean reward [\d.]+ in the first half", done.stdout)
         told = httpx.get(f"{url}/health", trust_env=False).json()
         assert (told["version"], told["waiting"], told["rollout_buffer_len"]) == (30, 0, 0)
     finally:

@@ -111,6 +111,17 @@ async def test_every_rollout_weighs_the_same_however_long_it_is() -> None:
     assert [row.advantage for row in rows] == pytest.approx([1.0, -1.0], abs=1e-3)
 
 
+async def test_by_the_token_mean_every_token_weighs_the_same() -> None:
+    from training.tiny import rows_of
+
+    policy = learner()
+    first, second = await talks(policy, ["a", "b"])
+    groups = [[rollout(first, 1.0), rollout(second, 0.0)]]
+    total = first.written + second.written
+    assert {row.weight for row in rows_of(groups, "token")} == {1 / total}
+    assert [row.weight for row in rows_of(groups)] == [1 / (2 * first.written), 1 / (2 * second.written)]
+
+
 async def test_what_is_rewarded_is_written_more_and_more() -> None:
     policy = learner()
 
@@ -140,6 +151,13 @@ def test_a_full_disk_ends_a_run_and_leaves_the_checkpoint_before(tmp_path: Path)
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     assert file.read_bytes() == kept
     policy.restore(file)
+
+
+def test_a_policy_that_cannot_be_written_is_told_and_its_adapter_is_taken_out_again(tmp_path: Path) -> None:
+    policy, _ = learner(lora_rank=2), (tmp_path / "taken").write_text("a file where a folder should be")
+    with pytest.raises(TrainingError, match="writing"):
+        policy.save(tmp_path / "taken" / "below")
+    assert not any(getattr(layer, "merged", False) for layer in policy.model.modules())
 
 
 async def test_an_adapter_learns_alone_and_a_saved_policy_is_a_plain_folder_with_it_merged(tmp_path: Path) -> None:

@@ -136,6 +136,67 @@ def test_questions_of_the_test_are_not_trained_on() -> None:
     assert loud in kept
 
 
+def own_files(folder: Path, train: Sequence[object], dev: Sequence[object]) -> list[object]:
+    """The flags for two files of one's own."""
+    for name, rows in (("train", train), ("dev", dev)):
+        body = b"\n".join(one if isinstance(one, bytes) else orjson.dumps(one) for one in rows)
+        (folder / f"{name}.jsonl").write_bytes(body)
+    given = ["--home", folder / "home", "train", "data", "--from", folder / "train.jsonl"]
+    return [*given, "--dev", folder / "dev.jsonl", "--no-memory", "--stage", "planner", "--out", folder / "out"]
+
+
+def test_files_whose_rows_share_numbers_share_no_questions(tmp_path: Path) -> None:
+    train = [
+        {"question": "Who wrote Dune?", "answer": "Herbert"},
+        {"id": "7", "question": "Who built it?", "answer": "Ada"},
+    ]
+    dev = [
+        {"question": "Who wrote Emma?", "answer": "Austen"},
+        {"id": "7", "question": "who wrote dune", "answer": "H"},
+    ]
+    done = mia(*own_files(tmp_path, train, dev), "--json")
+    told = orjson.loads(done.output)
+    assert told["rows"] == {"train": 1, "dev": 2}
+    assert told["leaks"]["repeated"] == ["row1"]
+
+
+def test_two_pictures_with_the_same_question_are_two_questions() -> None:
+    (task, *_), _, _ = world_tasks(5, 40, limit=1)
+    towers = [
+        task.model_copy(update={"question": task.question.model_copy(update={"caption": caption})})
+        for caption in ("a red tower", "a blue tower")
+    ]
+    assert find_leaks(towers[:1], towers[1:]) == (towers[:1], ())
+    assert find_leaks(towers[:1], towers[:1]) == ([], (task.name,))
+
+
+def test_a_row_of_ones_own_file_that_cannot_be_used_is_named_and_not_passed_over(tmp_path: Path) -> None:
+    good = {"question": "Who built it?", "answer": "Ada"}
+    done = mia(
+        *own_files(tmp_path, [good, {"question": "Who sold it?"}, b"{no"], [{"question": "Who?", "answer": "I"}])
+    )
+    assert "2 questions that could not be used" in done.output
+    left = orjson.loads((tmp_path / "out" / "facts.json").read_bytes())["left_out"]
+    assert set(left) == {"train: row 2", "train: row 3"}
+    assert "no answer" in left["train: row 2"]
+    assert "broken row): 2" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_hops_of_ones_own_questions_are_kept_and_chosen_by(tmp_path: Path) -> None:
+    rows = [{"question": f"Who built {n}?", "answer": "Ada", "hops": n} for n in (1, 2, 4)]
+    held = [{"question": "Who sold it?", "answer": "Ada", "level": "2"}]
+    given = own_files(tmp_path, rows, held)
+    assert mia(*given).exit_code == 0
+    levels = [row["level"] for row in pq.read_table(tmp_path / "out" / "train.parquet").to_pylist()]
+    assert levels == ["1", "2", "4"]
+    assert mia(*given, "--hops", 2).exit_code == 0
+    assert [row["level"] for row in pq.read_table(tmp_path / "out" / "train.parquet").to_pylist()] == ["2"]
+    silent = own_files(tmp_path, [{"question": "Who?", "answer": "Ada", "level": "hard"}], held)
+    refused = mia(*silent, "--hops", 2)
+    assert refused.exit_code == 1
+    assert "leave --hops out" in refused.output
+
+
 def test_ones_own_questions_need_a_planner_for_stage_1_and_none_for_stage_2(tmp_path: Path) -> None:
     for name, question in (("train", "Who built it?"), ("dev", "Who sold it?")):
         (tmp_path / f"{name}.jsonl").write_bytes(orjson.dumps({"id": name, "question": question, "answer": "Ada"}))
@@ -206,6 +267,53 @@ def test_what_cannot_train_is_refused_before_the_run(
     damage(data, model)
     with pytest.raises(InputError, match=re.escape(told)):
         check_launch(Launch("executor", data, model, tmp_path / "o"))
+
+
+def test_rows_that_name_no_place_to_search_need_one_before_the_run(folder: Path, model: Path, tmp_path: Path) -> None:
+    rows = [{"question": "Who built it?", "answer": "Ada"}]
+    assert mia(*own_files(tmp_path, rows, [{"question": "Who sold it?", "answer": "Ada"}])).exit_code == 0
+    given = ["train", "planner", "--data", tmp_path / "out", "--model", model, "--out", tmp_path / "o", "--dry-run"]
+    given += ["--other", "http://127.0.0.1:1/v1", "frozen"]
+    refused = mia(*given)
+    assert refused.exit_code == 1
+    assert "names no place to search: give --search" in refused.output
+    assert mia(*given, "--search", "http://127.0.0.1:8001").exit_code == 0
+    assert mia(*given, "mia.search=world:1:60").exit_code == 0
+    both = ["train", "alternate", "--data", folder, "--executor", model, "--planner", model, "--out", tmp_path / "o"]
+    done = mia(*both, "--search", "http://127.0.0.1:8001", "--dry-run")
+    assert done.output.count("mia.search=http://127.0.0.1:8001") == 2
+
+
+def test_a_curriculum_without_its_order_is_refused_before_the_run(folder: Path, model: Path, tmp_path: Path) -> None:
+    given = ["train", "executor", "--data", folder, "--model", model, "--out", tmp_path / "o", "--dry-run"]
+    refused = mia(*given, "data.mia_curriculum=true")
+    assert refused.exit_code == 1
+    assert "data.shuffle=false" in refused.output
+    assert mia(*given, "data.mia_curriculum=true", "data.shuffle=False").exit_code == 0
+
+
+def test_a_model_without_weights_is_refused_and_so_is_the_second_of_an_alternation(
+    folder: Path, model: Path, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "config.json").write_bytes((model / "config.json").read_bytes())
+    with pytest.raises(InputError, match="holds no weights"):
+        check_launch(Launch("executor", folder, bare, tmp_path / "o"))
+    given = ["train", "alternate", "--data", folder, "--executor", model, "--out", tmp_path / "o", "--dry-run"]
+    refused = mia(*given, "--planner", bare)
+    assert refused.exit_code == 1
+    assert "holds no weights" in refused.output
+    assert mia(*given, "--planner", model).exit_code == 0
+
+
+def test_a_run_without_veRL_says_which_environment_has_it(folder: Path, model: Path, tmp_path: Path) -> None:
+    done = mia("train", "executor", "--data", folder, "--model", model, "--out", tmp_path / "o")
+    assert done.exit_code == 1
+    assert "pip install -r requirements/train.txt" in done.output
+    (tmp_path / "global_step_1" / "actor").mkdir(parents=True)
+    done = mia("train", "export", "--checkpoint", tmp_path / "global_step_1", "--out", tmp_path / "x")
+    assert "needs verl" in done.output
 
 
 def test_a_checkpoint_of_another_model_is_refused(folder: Path, model: Path, tmp_path: Path) -> None:
@@ -320,6 +428,24 @@ def test_a_merger_that_left_no_weights_has_failed(tmp_path: Path) -> None:
     (tmp_path / "global_step_1" / "actor").mkdir(parents=True)
     with pytest.raises(StageFailed, match="no whole model"):
         export(tmp_path / "global_step_1", tmp_path / "out", {}, lambda command, environment: 0)
+
+
+def test_an_export_that_was_killed_is_made_again_and_never_taken_for_a_whole_one(tmp_path: Path) -> None:
+    step = tmp_path / "global_step_1"
+    (step / "actor").mkdir(parents=True)
+
+    def killed(command: Sequence[str], environment: Mapping[str, str]) -> int:
+        place = Path(command[command.index("--target_dir") + 1])
+        copied(place)
+        (place / "model.safetensors").unlink()
+        return -9
+
+    with pytest.raises(StageFailed, match="GB are free"):
+        export(step, tmp_path / "out", {}, killed)
+    assert not (tmp_path / "out").exists()
+    assert export(step, tmp_path / "out", {}, Trainer()) == tmp_path / "out"
+    with pytest.raises(InputError, match="a new folder"):
+        export(step, tmp_path / "out", {}, Trainer())
 
 
 def test_a_server_of_the_frozen_agent_that_dies_is_told_before_training(

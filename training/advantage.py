@@ -1,13 +1,16 @@
 """Group-normalised advantages and the two ways to average the loss (GRPO; spec section 3). Plain numpy, no torch."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mia_skill.core.errors import InputError
 
-__all__ = ["group_advantages", "sequence_mean_weights", "token_mean_weights"]
+__all__ = ["Mean", "group_advantages", "loss_weights"]
+
+Mean = Literal["sequence", "token"]
 
 Floats = NDArray[np.float64]
 
@@ -32,24 +35,15 @@ def group_advantages(rewards_G: Sequence[float | None], *, eps: float = 1e-6) ->
     return advantages_G
 
 
-def sequence_mean_weights(mask_GT: NDArray[np.bool_], groups_G: Sequence[str]) -> Floats:
-    """Weight of each token so that the loss is the paper's: mean over a sequence's own tokens, then over the G of its
-    group, then over groups (spec section 3: `1/G sum_i 1/(sum_t I_it) sum_t`). Sequences without tokens weigh nothing.
+def loss_weights(written_GR: Sequence[Sequence[int]], mean: Mean = "sequence") -> list[list[float]]:
+    """What each token that a rollout wrote weighs in the loss; `written_GR` counts them, group by group.
 
-    Shapes: mask_GT [sequences, tokens], True where the trained model wrote; groups_G names each row's question.
+    `sequence`, the paper's: the mean over a rollout's own tokens, then over the G of its group, then over groups
+    (spec section 3: `1/G sum_i 1/(sum_t I_it) sum_t`). `token`, veRL's default `token-mean`: every token of the batch
+    weighs the same, so long replies weigh more. A rollout that wrote nothing weighs nothing.
     """
-    weights = np.zeros(mask_GT.shape, dtype=np.float64)
-    distinct = list(dict.fromkeys(groups_G))
-    for group in distinct:
-        rows = [row for row, name in enumerate(groups_G) if name == group]
-        for row in rows:
-            tokens = int(mask_GT[row].sum())
-            if tokens:
-                weights[row, mask_GT[row]] = 1.0 / (len(distinct) * len(rows) * tokens)
-    return weights
-
-
-def token_mean_weights(mask_GT: NDArray[np.bool_]) -> Floats:
-    """veRL's default `token-mean`: every written token of the batch weighs the same, so long replies weigh more."""
-    total = int(mask_GT.sum())
-    return mask_GT.astype(np.float64) / total if total else np.zeros(mask_GT.shape)
+    total = sum(map(sum, written_GR))
+    groups = len(written_GR)
+    if mean == "token":
+        return [[1.0 / total if tokens else 0.0 for tokens in group] for group in written_GR]
+    return [[1.0 / (groups * len(group) * tokens) if tokens else 0.0 for tokens in group] for group in written_GR]

@@ -30,7 +30,7 @@ class Leaks(Value):
     """What training would have known of its test, or of its answers."""
 
     repeated: tuple[str, ...] = ()
-    """Questions of the training set that are in the other set too; they were left out."""
+    """Names of the training questions that are in the other set too, word for word; they were left out."""
     own_memory: int = 0
     """Memories of the very question that was asked; they were taken out."""
     told_answer: int = 0
@@ -43,7 +43,8 @@ class Collected:
 
     tasks: list[Task] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
-    """By name, why a task has no plan. It is left out, and never given an empty one."""
+    """By name or row, why a question cannot be used: it has no plan, or its row is broken. It is left out, and never
+    given an empty plan."""
     own_memory: int = 0
     told_answer: int = 0
 
@@ -108,11 +109,15 @@ def tells(unit: MemoryUnit, gold: Sequence[str]) -> bool:
 
 def find_leaks(train: Sequence[Task], dev: Sequence[Task]) -> tuple[list[Task], tuple[str, ...]]:
     """The training tasks that the other set does not hold too, and the names of those it does."""
-    held = {normalised(task.question.text) for task in dev} | {(task.question.id or "",) for task in dev}
-    repeated = {
-        task.name for task in train if normalised(task.question.text) in held or (task.question.id or "",) in held
-    }
-    return [task for task in train if task.name not in repeated], tuple(sorted(repeated))
+    held = {asked(task) for task in dev}
+    kept = [task for task in train if asked(task) not in held]
+    return kept, tuple(sorted(task.name for task in train if asked(task) in held))
+
+
+def asked(task: Task) -> tuple[str, ...]:
+    """By what two questions are the same: their words, and what the picture shows. Not by their ids: files that have
+    none, or that number their rows, share ids and nothing else."""
+    return (*normalised(task.question.text), "\0", *normalised(task.question.caption or ""))
 
 
 def write_data(
@@ -154,9 +159,13 @@ def write_data(
 
 
 def reason(lost: Mapping[str, str]) -> str:
-    return f"{len(lost)} questions were left out, the first because: {next(iter(lost.values()))}" if lost else "no rows"
+    if not lost:
+        return "no rows"
+    what, why = next(iter(lost.items()))
+    return f"{len(lost)} questions were left out, the first ({what}) because: {why}"
 
 
+NOWHERE = "no place is named: give `mia train` a --search"
 CARD = """---
 pretty_name: MIA training data
 task_categories: [question-answering]
@@ -173,7 +182,8 @@ plan; the columns are those of the published training files, and `extra_info` ho
 
 - Questions of the training set that the other set holds too: {repeated} (left out).
 - Memories of the very question: {own_memory}; memories that held a gold answer: {told_answer} (taken out).
-- Questions left out for want of a plan: {lost}.
+- Questions left out because they could not be used (no plan, or a broken row): {lost}; `facts.json` names each.
+- Searched at: {places}.
 - Licence and origin are those of the source; nothing was added to its texts.
 """
 
@@ -204,4 +214,5 @@ def card(
         own_memory=leaks.own_memory,
         told_answer=leaks.told_answer,
         lost=len(lost),
+        places=", ".join(sorted({task.corpus or NOWHERE for tasks in sets.values() for task in tasks})),
     )

@@ -22,7 +22,9 @@ td,th{{text-align:left;padding:.2em 1em .2em 0}}text{{font:11px sans-serif;fill:
 <h1>Training curves</h1>{tests}{charts}<h2>Report</h2><details><summary>as it was written</summary><pre>{report}</pre>
 </details></html>"""
 WIDE, HIGH, LEFT, FOOT = 800, 180, 36, 20
-SHOWN = (("cold", "right"), ("executor", "reward"), ("executor", "right"), ("planner", "reward"), ("planner", "right"))
+FIRST = ("reward", "right")
+"""What is looked at first; the other figures of a stage follow as they come."""
+UNDRAWN = ("step", "at_s", "hops")
 
 
 def draw(log: Path) -> None:
@@ -61,9 +63,9 @@ def lines_of(log: Path) -> list[dict[str, Any]]:
 
 
 def write_curve(log: Path, page: Path) -> None:
-    """Draw what `log.jsonl` holds: tests with their intervals, then the steps."""
+    """Draw what `log.jsonl` holds: tests with their intervals, then every figure of every step."""
     lines = lines_of(log)
-    charts = "".join(chart(lines, kind, name) for kind, name in SHOWN)
+    charts = "".join(chart(lines, kind, name) for kind, name in drawn(lines))
     report: dict[str, Any] = next((line for line in reversed(lines) if line["kind"] == "report"), {})
     text = escape(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
     page.write_text(PAGE.format(tests=tests_of(report), charts=charts, report=text), encoding="utf-8")
@@ -95,38 +97,59 @@ def bar(right: float, low: float, high: float) -> str:
     )
 
 
+def drawn(lines: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Kinds and their figures, in the order of the page. Looks are dots in the charts of their role."""
+    found = [
+        (line["kind"], name)
+        for line in lines
+        if "step" in line and line["kind"] != "look"
+        for name, value in line.items()
+        if is_number(value) and name not in UNDRAWN
+    ]
+    kinds = list(dict.fromkeys(kind for kind, _ in found))
+    return sorted(dict.fromkeys(found), key=lambda one: (kinds.index(one[0]), one[1] not in FIRST))
+
+
+def is_number(value: object) -> bool:
+    """A figure that was none was written as null."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def series(lines: list[dict[str, Any]], kind: str, name: str, role: str | None = None) -> list[tuple[float, float]]:
     return [
         (line["step"], line[name])
         for line in lines
-        if line["kind"] == kind and name in line and (role is None or line.get("role") == role)
+        if line["kind"] == kind and is_number(line.get(name)) and (role is None or line.get("role") == role)
     ]
 
 
 def chart(lines: list[dict[str, Any]], kind: str, name: str) -> str:
-    """One polyline between 0 and 1; beside the share of right answers, dots for the looks at unseen questions."""
+    """One polyline, between 0 and 1 or as far as the figure goes; beside the share of right answers, dots for the
+    looks at unseen questions."""
     points, looks = series(lines, kind, name), series(lines, "look", name, kind)
     last = max((x for x, _ in (*points, *looks)), default=0) or 1
+    low, high = min(0.0, *(y for _, y in points)), max(1.0, *(y for _, y in points))
 
     def place(x: float, y: float) -> tuple[float, float]:
-        return LEFT + x / last * (WIDE - LEFT - 8), 8 + (HIGH - 8) * (1 - max(0.0, min(1.0, y)))
+        return LEFT + x / last * (WIDE - LEFT - 8), 8 + (HIGH - 8) * (high - y) / (high - low)
 
     path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in points)
     dots = "".join('<circle cx="{:.1f}" cy="{:.1f}" r="4" fill="#d15704"/>'.format(*place(x, y)) for x, y in looks)
-    grid = "".join(rule(y, place(0, y)[1]) for y in (0, 0.25, 0.5, 0.75, 1))
-    ends = f"{points[0][1]:.2f} to {points[-1][1]:.2f} in {len(points)} points" if points else "no points"
+    grid = "".join(rule(y, place(0, y)[1]) for y in (low + part * (high - low) / 4 for part in range(5)))
+    form = ".2f" if (low, high) == (0, 1) else ".3g"
+    ends = f"{points[0][1]:{form}} to {points[-1][1]:{form}} in {len(points)} points"
     told = f"; dots: looks at unseen questions, best {max(y for _, y in looks):.2f}" if looks else ""
     at = HIGH + FOOT - 4
     foot = f'<text x="{LEFT}" y="{at}">step 0</text><text x="{WIDE - 60}" y="{at}">step {last:g}</text>'
     return (
-        f'<h3>{kind}: {name} ({ends}{told})</h3><svg viewBox="0 0 {WIDE} {HIGH + FOOT}">{grid}'
+        f'<h3>{escape(kind)}: {escape(name)} ({ends}{told})</h3><svg viewBox="0 0 {WIDE} {HIGH + FOOT}">{grid}'
         f'<polyline fill="none" stroke="#0366d6" stroke-width="2" points="{path}"/>{dots}{foot}</svg>'
     )
 
 
 def rule(value: float, at: float) -> str:
     """A line of the grid with its value."""
-    return f'<path stroke="#ddd" d="M{LEFT} {at:.1f}H{WIDE}"/><text x="4" y="{at + 4:.1f}">{value}</text>'
+    return f'<path stroke="#ddd" d="M{LEFT} {at:.1f}H{WIDE}"/><text x="4" y="{at + 4:.1f}">{value:.3g}</text>'
 
 
 def main() -> None:

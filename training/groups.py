@@ -41,6 +41,11 @@ class Group(Value):
     rollouts: tuple[Rollout, ...]
 
     @property
+    def rewarded(self) -> bool:
+        """Has any of its rollouts a reward?"""
+        return any(one.reward is not None for one in self.rollouts)
+
+    @property
     def teaches(self) -> bool:
         """Are there two judged rollouts that differ in reward? Else every advantage is zero."""
         return len({one.reward for one in self.rollouts if one.reward is not None}) > 1

@@ -27,6 +27,8 @@ class GuardLimits(BaseModel):
 
     patience: int = Field(default=3, ge=1)
     """Steps in a row; a number that is not finite and a step without a sample stop at once."""
+    most_lost: float | None = Field(default=1.0, gt=0)
+    """Batches of questions that gave no sample at all, within one step; their like would be asked for ever."""
     idle: int | None = Field(default=None, ge=1)
     """Steps in a row in which all rewards of every group are equal: they teach nothing."""
     least_entropy: float | None = 0.005

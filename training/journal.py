@@ -4,32 +4,34 @@ start. One JSON line a record, each with its checksum."""
 import os
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import orjson
 
 from mia_skill.core.errors import BankCorruptError, BankUnwritableError, boundary
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "only_server"]
 
 
 class Journal:
-    """Appends are durable when they return. One process writes it at a time."""
+    """Appends are durable when they return. One process holds it at a time, and no second one opens it."""
 
     def __init__(self, path: Path) -> None:
         """Opens, and cuts a torn last line off.
 
         Raises:
             BankCorruptError: a line before the last is damaged.
-            BankUnwritableError: the file cannot be opened.
+            BankUnwritableError: the file cannot be opened, or another process holds it.
         """
         with boundary(BankUnwritableError, f"the journal {path.name}", OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b", buffering=0)
         try:
+            hold(cast(BinaryIO, self._file))
             self._kept = self._sound()
-        except BankCorruptError:
+        except (BankCorruptError, BankUnwritableError):
             self._file.close()
             raise
 
@@ -67,6 +69,42 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def hold(file: BinaryIO) -> None:
+    """Keep other processes out until the file is closed, or this one ends. Where there are no such locks (Windows,
+    some network file systems) nobody is kept out.
+
+    Raises:
+        BankUnwritableError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        raise BankUnwritableError(
+            f"{file.name} is held by another process: one stream has one server. Stop that one, or give --folder"
+        ) from None
+    except OSError:  # a file system without locks
+        return
+
+
+@contextmanager
+def only_server(folder: Path) -> Iterator[None]:
+    """Be the one process that serves a folder: asked for before anything in it is cleared away.
+
+    Raises:
+        BankUnwritableError: another process serves it, or it cannot be written.
+    """
+    with boundary(BankUnwritableError, f"opening {folder}", OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("ab")
+    with file:
+        hold(file)
+        yield
 
 
 def read(line: bytes) -> dict[str, Any] | None:

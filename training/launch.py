@@ -7,16 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import orjson
-
-from mia_skill.core.errors import InputError
+from mia_skill.core.errors import InputError, MissingExtraError
 from mia_skill.core.require import require
+from training.model_folder import check_model, model_shape
 from training.overrides import check_overrides
 from training.record import Stage, check_row
 
-__all__ = ["MACHINES", "Launch", "Machine", "alternation", "check_launch", "environment_for", "export_command"]
+__all__ = [
+    "MACHINES",
+    "Launch",
+    "Machine",
+    "alternation",
+    "check_installed",
+    "check_launch",
+    "environment_for",
+    "export_command",
+]
 
 Machine = Literal["one_gpu", "two_gpus", "eight_gpus", "many_nodes", "cpu"]
 MACHINES: tuple[Machine, ...] = ("one_gpu", "two_gpus", "eight_gpus", "many_nodes", "cpu")
@@ -71,6 +79,11 @@ class Launch:
             given |= FLASH
         return (*(f"{key}={value}" for key, value in given.items()), *self.overrides)
 
+    def setting(self, key: str) -> str:
+        """What the command says of a setting; the last word wins. Empty: nothing, so the files decide."""
+        said = [one.lstrip("+").partition("=") for one in self.settings]
+        return next((value for name, _, value in reversed(said) if name == key), "")
+
     @property
     def draws(self) -> bool:
         """Are curves written for TensorBoard?"""
@@ -100,6 +113,17 @@ def environment_for(machine: Machine, environment: Mapping[str, str] = os.enviro
     return {**asked, **environment, **fixed}
 
 
+def check_installed(machine: Machine, overrides: Sequence[str] = ()) -> None:
+    """Raises: MissingExtraError: this Python has no veRL, or no vLLM that is to write the rollouts."""
+    lock = "it has an environment of its own: pip install -r requirements/train.txt (`mia doctor --train` looks at it)"
+    if find_spec("verl") is None:
+        raise MissingExtraError(f"training needs verl, and this Python has none; {lock}")
+    name = next((one.partition("=")[2] for one in reversed(overrides) if "rollout.name=" in one), "vllm")
+    if machine != "cpu" and name == "vllm" and find_spec("vllm") is None:
+        told = "or let transformers write them, slowly: actor_rollout_ref.rollout.name=hf"
+        raise MissingExtraError(f"vLLM is to write the rollouts, and is not installed; {lock}, {told}")
+
+
 def check_launch(launch: Launch) -> None:
     """What can be known to fail before the run.
 
@@ -113,17 +137,8 @@ def check_launch(launch: Launch) -> None:
     asked = [one for one in launch.overrides if one.lstrip("+").startswith("trainer.logger=")]
     if "tensorboard" in asked[-1] if asked else launch.draws:
         require("tensorboard", extra="tensorboard")
-    pq = require("pyarrow.parquet", extra="corpus")
-    for name in ("train", "dev"):
-        file = launch.data / f"{name}.parquet"
-        if not file.is_file():
-            raise InputError(f"{file} is missing: make it with `mia train data --out {launch.data}`")
-        rows = pq.read_table(file).to_pylist()
-        if not rows:
-            raise InputError(f"{file} has no rows")
-        for number, row in enumerate(rows, 1):
-            check_row(row, launch.stage, number)
-    wanted = model_shape(launch.model)
+    check_rows(launch)
+    wanted = check_model(launch.model)
     if launch.checkpoint is not None:
         held = model_shape(launch.checkpoint / "actor" / "huggingface")
         differing = sorted(key for key in wanted if held.get(key) != wanted[key])
@@ -137,14 +152,25 @@ def check_launch(launch: Launch) -> None:
     check_room(launch)
 
 
-def model_shape(folder: Path) -> dict[str, Any]:
-    """What tells models apart. Raises: InputError: there is no model in the folder."""
-    try:
-        config = orjson.loads((folder / "config.json").read_bytes())
-    except (OSError, orjson.JSONDecodeError) as cause:
-        raise InputError(f"{folder} holds no model (config.json: {cause})") from None
-    names = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
-    return {name: config.get(name) for name in names}
+def check_rows(launch: Launch) -> None:
+    """Raises: InputError: a file is missing or empty, or a row of it cannot be used."""
+    if launch.setting("data.mia_curriculum").lower() == "true" and launch.setting("data.shuffle").lower() != "false":
+        raise InputError("a curriculum is an order: give data.shuffle=false beside data.mia_curriculum=true")
+    pq = require("pyarrow.parquet", extra="corpus")
+    for name in ("train", "dev"):
+        file = launch.data / f"{name}.parquet"
+        if not file.is_file():
+            raise InputError(f"{file} is missing: make it with `mia train data --out {launch.data}`")
+        rows = pq.read_table(file).to_pylist()
+        if not rows:
+            raise InputError(f"{file} has no rows")
+        for number, row in enumerate(rows, 1):
+            check_row(row, launch.stage, number)
+            if launch.setting("mia.search") == "row" and not (row.get("extra_info") or {}).get("corpus"):
+                raise InputError(
+                    f"row {number} of {file} names no place to search: give --search the address of a /retrieve "
+                    "service (`mia serve --rest retrieve`), or world:SEED:SIZE"
+                )
 
 
 def check_room(launch: Launch) -> None:
@@ -180,6 +206,10 @@ class Leg:
     """Of the environment that serves: veRL's own has a vLLM on GPUs, and none without."""
 
 
+ORDER: tuple[Stage, Stage] = ("executor", "planner")
+"""Of the stages of an alternation."""
+
+
 def alternation(
     stages: int,
     *,
@@ -189,6 +219,7 @@ def alternation(
     out: Path,
     machine: Machine = "one_gpu",
     port: int = 8141,
+    search: str = "row",
     overrides: Sequence[str] = (),
     tensorboard: bool | None = None,
     python: str = sys.executable,
@@ -203,8 +234,7 @@ def alternation(
     newest: dict[Stage, Path] = {"executor": executor, "planner": planner}
     legs = []
     for number in range(stages):
-        stage: Stage = "executor" if number % 2 == 0 else "planner"
-        frozen: Stage = "planner" if stage == "executor" else "executor"
+        stage, frozen = ORDER[:: -1 if number % 2 else 1]
         folder = out / f"{number + 1}-{stage}"
         launch = Launch(
             stage=stage,
@@ -213,6 +243,7 @@ def alternation(
             out=folder,
             machine=machine,
             other=(f"http://127.0.0.1:{port}/v1", frozen),
+            search=search,
             overrides=tuple(overrides),
             tensorboard=tensorboard,
         )

@@ -1,6 +1,8 @@
 """Running the stages of an alternation: serve the frozen agent, train, export, next."""
 
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -8,12 +10,14 @@ from pathlib import Path
 
 import httpx
 
-from mia_skill.core.errors import InputError, MiaError, ModelUnreachableError
+from mia_skill.core.errors import InputError, MiaError, ModelUnreachableError, boundary
 from mia_skill.core.group import end_group
 from training.launch import Launch, Leg, check_launch, environment_for, export_command
 
 __all__ = ["StageFailed", "export", "run_launch", "run_legs", "serve_command"]
 
+ADAPTER = "lora_adapter"
+"""Where veRL's merger leaves what a LoRA run trained."""
 READY_S = 600.0
 POLL_S = 1.0
 STOP_S = 60.0
@@ -67,18 +71,29 @@ def run_launch(launch: Launch, start: Start = started) -> Path:
 
 
 def export(checkpoint: Path, out: Path, environment: Mapping[str, str], start: Start = started) -> Path:
-    """A folder that transformers and `vllm serve` load.
+    """A folder that transformers and `vllm serve` load; it is there when it is whole.
 
     Raises:
-        InputError: there is no checkpoint.
+        InputError: there is no checkpoint, or the folder holds something already.
         StageFailed: the merger failed, or left no model.
     """
     if not (checkpoint / "actor").is_dir() and checkpoint.name != "actor":
         raise InputError(f"{checkpoint} is no checkpoint: give the folder global_step_N of a run")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} holds something already: give --out a new folder")
     gpu = environment.get("VERL_PLATFORM") != "cpu"
-    code = start(export_command(checkpoint, out, gpu=gpu), environment)
-    if code != 0 or not (out / "config.json").is_file() or not list(out.glob("*.safetensors")):
-        raise StageFailed(f"veRL's merger ended with code {code} and left no whole model in {out}")
+    partial = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # what an export left that was killed
+    code = start(export_command(checkpoint, partial, gpu=gpu), environment)
+    if code != 0 or not (partial / "config.json").is_file() or not list(partial.glob("*.safetensors")):
+        full = f"; {shutil.disk_usage(checkpoint).free / 1e9:.1f} GB are free there"
+        raise StageFailed(f"veRL's merger ended with code {code} and left no whole model in {partial}{full}")
+    if (partial / ADAPTER).is_dir():  # what was trained lies beside the weights that it began with
+        code = start((sys.executable, "-m", "training.merged", str(partial)), environment)
+        if code != 0:
+            raise StageFailed(f"merging the adapter in {partial} ended with code {code}; its output says why")
+    with boundary(StageFailed, f"moving the model to {out}", OSError):
+        partial.replace(out)
     return out
 
 

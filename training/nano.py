@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
 from mia_skill.core.config import BudgetConfig
-from mia_skill.core.errors import InputError
+from mia_skill.core.errors import InputError, TrainingError, boundary
 from mia_skill.core.proportion import wilson
 from mia_skill.core.script import missing, script
 
@@ -27,6 +27,7 @@ try:
 except ImportError as cause:
     raise missing(cause, __name__, "'mia-skill[rl]'") from None
 
+from training.advantage import Mean
 from training.course import Course, forgetful, is_new
 from training.curve import draw
 from training.guards import Guard, GuardLimits
@@ -84,6 +85,8 @@ class Options:
     context: int = 1024
     seed: int = 0
     lora_rank: int = 0
+    mean: str = "sequence"
+    """Of the loss: "sequence" (the paper's) or "token" (veRL's default)."""
     keep_every: int = 0
     """Steps between checkpoints within a stage; 0 keeps only finished stages."""
     resume: bool = False
@@ -108,6 +111,8 @@ class Nano:
         """
         options = self.options
         options.out.mkdir(parents=True, exist_ok=True)
+        if options.mean not in get_args(Mean):
+            raise InputError(f"--mean {options.mean}: one of {', '.join(get_args(Mean))}")
         self.open_state()
         model, tokenizer = load(options.model, options.device)
         renderer = Renderer(tokenizer)
@@ -157,8 +162,9 @@ class Nano:
     def keep_state(self) -> None:
         file = self.options.out / "state.json"
         partial = file.with_suffix(".partial")
-        partial.write_bytes(orjson.dumps(self.state))
-        partial.replace(file)
+        with boundary(TrainingError, f"writing {file} (make room, then go on with --resume)", OSError):
+            partial.write_bytes(orjson.dumps(self.state))
+            partial.replace(file)
 
     async def once(self, name: str, stage: Callable[[], Awaitable[dict[str, Any]]]) -> None:
         """Run a stage that is not done yet."""
@@ -178,7 +184,8 @@ class Nano:
 
     def made(self, model: Any, tokenizer: Any, lr: float, lora_rank: int = 0) -> Learner:
         torch.manual_seed(self.options.seed)
-        return Learner(model, tokenizer, lr=lr, lora_rank=lora_rank, context=self.options.context + 128)
+        mean: Any = self.options.mean
+        return Learner(model, tokenizer, lr=lr, lora_rank=lora_rank, context=self.options.context + 128, mean=mean)
 
     # -- cold start ---------------------------------------------------------------------------------------------
 
@@ -316,7 +323,9 @@ class Nano:
 
     def log(self, kind: str, **fields: Any) -> None:
         line = orjson.dumps({"kind": kind, "at_s": round(self.clock(), 2), **fields})
-        with (self.options.out / "log.jsonl").open("ab") as file:
+        log = self.options.out / "log.jsonl"
+        told = f"writing {log} (make room, then go on with --resume)"
+        with boundary(TrainingError, told, OSError), log.open("ab") as file:
             file.write(line + b"\n")
         sys.stdout.write(line.decode() + "\n")
         sys.stdout.flush()

@@ -10,6 +10,7 @@ __all__ = [
     "ExecutorOutcome",
     "PlannerOutcome",
     "executor_reward",
+    "executor_reward_without_tool",
     "planner_reward",
     "planner_reward_unsupervised",
 ]
@@ -41,6 +42,12 @@ def executor_reward(run: ExecutorOutcome) -> float | None:
     if run.verdict is None:
         return None
     return 0.7 * (run.verdict is Outcome.CORRECT) + 0.2 * run.tool_ok + 0.1 * run.format_ok
+
+
+def executor_reward_without_tool(run: ExecutorOutcome) -> float | None:
+    """Eq. 2 without its tool term, 0.7 correct + 0.1 format: for an ablation. Peers found that a policy that is not
+    paid for calls stops to search (spec section 9)."""
+    return None if run.verdict is None else 0.7 * (run.verdict is Outcome.CORRECT) + 0.1 * run.format_ok
 
 
 def planner_reward(run: PlannerOutcome) -> float | None:

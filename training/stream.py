@@ -7,9 +7,7 @@ The journal is the record of the stream and is never shortened. In memory a samp
 for the same id gives the same replies, and not its tokens.
 """
 
-import hashlib
-import hmac
-import secrets
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -21,12 +19,12 @@ import anyio.to_thread
 
 from mia_skill.core.asgi import Refusal
 from mia_skill.core.errors import BankUnwritableError, InputError, MiaError
-from mia_skill.core.types import Text, Value
 from retrieval.standing import Rules
 from training.groups import Group, Rollout
 from training.journal import Journal
 from training.policy_store import Learner, Policy, PolicyStore
 from training.stream_state import StreamState
+from training.tickets import Sampled, Tickets
 from training.watch import RewardWatch
 
 __all__ = ["Canary", "Sampled", "StreamTrainer"]
@@ -36,16 +34,6 @@ Canary = Callable[[Policy], Awaitable[float]]
 """A score of a policy on tasks that are known; a version that scores below the best so far is never served."""
 MOST_FAILURES = 3
 """After as many failed updates with the same groups these are set aside, or they would block the stream for ever."""
-
-
-class Sampled(Value):
-    """Replies to one question."""
-
-    id: str
-    ticket: str
-    """Proof that this server gave the replies; feedback must show it."""
-    texts: tuple[Text, ...]
-    version: int
 
 
 class StreamTrainer(StreamState):
@@ -59,28 +47,31 @@ class StreamTrainer(StreamState):
         groups_per_update: int = 2,
         width: int = 4,
         most_waiting: int = 1024,
+        patience_s: float = 3600.0,
         canary: Canary | None = None,
         tolerance: float = 0.1,
         watch: RewardWatch | None = None,
         judge_rules: Rules | None = None,
         keep_versions: int = 8,
         name: str = "policy",
+        clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(watch or RewardWatch(), judge_rules)
         self.groups_per_update, self.width, self.most_waiting, self.name = groups_per_update, width, most_waiting, name
+        self.patience_s, self._clock = patience_s, clock
         self._learner, self._canary, self._tolerance = learner, canary, tolerance
+        self._journal = Journal(folder / "journal.log")
         self._store, self._keep = PolicyStore(folder, learner), keep_versions
         self._writing: Counter[int] = Counter()
         """Requests under way, by the version that answers them."""
-        self._secret = secret_of(folder / "secret")
-        self._journal = Journal(folder / "journal.log")
+        self.tickets = Tickets(folder / "secret")
         self.refused = 0
         self.failure, self._failed = "", 0
         self.metrics: dict[str, float] = {}
         for record in self._journal.records():
             self._apply(record)
         self.policy = self._store.load(self.version)
-        self._updating = anyio.Lock()
+        self.updating = anyio.Lock()
         self._wake = anyio.Event()
 
     def _write(self, **record: object) -> None:
@@ -95,8 +86,7 @@ class StreamTrainer(StreamState):
             Refusal: 429, too many samples wait for feedback or for an update.
         """
         if id_ not in self.groups:
-            if self.waiting >= self.most_waiting:
-                raise Refusal(429, f"{self.waiting} samples wait for feedback or for an update", 2)
+            self._make_room()
             policy, version = self.policy, self.version
             self._writing[version] += 1
             try:
@@ -106,12 +96,27 @@ class StreamTrainer(StreamState):
             rollouts = tuple(one.model_copy(update={"version": version, "reward": None}) for one in written)
             made = Group(key=id_, prompt=prompt, rollouts=rollouts)
             if id_ not in self.groups:  # the same sample may have come twice at once
-                self._write(kind="sample", group=made.model_dump(mode="json"))
+                self._write(kind="sample", group=made.model_dump(mode="json"), at=self._clock())
         group = self.groups[id_]
         if group.prompt != prompt:
             raise InputError(f"the id {id_!r} is another question's")
         texts = tuple(one.text for one in group.rollouts)
-        return Sampled(id=id_, ticket=self._ticket(id_), texts=texts, version=group.rollouts[0].version)
+        return Sampled(id=id_, ticket=self.tickets.of(id_), texts=texts, version=group.rollouts[0].version)
+
+    def _make_room(self) -> None:
+        """Let samples go whose feedback has been waited for long enough: clients vanish, and must not block the rest.
+
+        Raises:
+            Refusal: 429, there is no room.
+        """
+        if self.waiting < self.most_waiting:
+            return
+        late = self._clock() - self.patience_s
+        if silent := [key for key, at in self._open.items() if at <= late and not self.groups[key].rewarded]:
+            self._write(kind="unanswered", groups=silent)
+        if self.waiting >= self.most_waiting:
+            told = f"those without feedback are let go after {self.patience_s:g} s"
+            raise Refusal(429, f"{self.waiting} samples wait for feedback or for an update; {told}", 2)
 
     def feedback(self, id_: str, ticket: str, rewards: Sequence[float | None]) -> FeedbackResult:
         """Rewards of all replies of one sample. What was learnt from stays learnt: later word of it is only told so.
@@ -120,16 +125,15 @@ class StreamTrainer(StreamState):
             Refusal: 403 the ticket is not this sample's, 404 no such sample, 409 it says another thing than before.
             InputError: not one reward a reply.
         """
-        if not hmac.compare_digest(ticket.encode(), self._ticket(id_).encode()):
+        if not self.tickets.fits(id_, ticket):
             raise Refusal(403, "this ticket is not of that sample of this server")
         group = self.groups.get(id_)
         if group is None:
             raise Refusal(404, f"there is no sample {id_!r}")
         if len(rewards) != len(group.rollouts):
             raise InputError(f"{len(group.rollouts)} replies need as many rewards, not {len(rewards)}")
-        before = [one.reward for one in group.rollouts]
-        if any(one is not None for one in before):
-            if before == list(rewards):
+        if group.rewarded:
+            if [one.reward for one in group.rollouts] == list(rewards):
                 return "duplicate"
             raise Refusal(409, f"the feedback on {id_!r} was different before: the first one stands")
         if id_ in self.consumed:
@@ -155,8 +159,13 @@ class StreamTrainer(StreamState):
         if len(self.ready) >= self.groups_per_update:
             self._wake.set()
 
-    def _ticket(self, id_: str) -> str:
-        return hmac.new(self._secret, id_.encode(), hashlib.sha256).hexdigest()
+    @property
+    def state(self) -> dict[str, object]:
+        """What an operator wants to know of it now."""
+        under_way, seen = sum(self._writing.values()), self._watch.mean
+        told: dict[str, object] = {"samples": len(self.groups), "under_way": under_way, "latest": self.latest}
+        told |= {"updating": self.updating.locked(), "kept_versions": self._store.versions, "let_go": self.let_go}
+        return told | {"waiting": self.waiting, "most_waiting": self.most_waiting, "recent_reward": seen}
 
     async def update(self, *, partial: bool = False) -> bool:
         """One update, if enough groups are there (`partial`: any). Serving goes on; the swap is one assignment.
@@ -165,7 +174,7 @@ class StreamTrainer(StreamState):
             MiaError: it failed; the policy and the groups are what they were. The third time in a row the groups are
                 set aside.
         """
-        async with self._updating:
+        async with self.updating:
             groups = [] if self.judge.alarm else self.ready[: self.groups_per_update]
             if not groups or (len(groups) < self.groups_per_update and not partial):
                 return False
@@ -257,7 +266,7 @@ class StreamTrainer(StreamState):
         Raises:
             InputError: it is not kept, or was never served.
         """
-        async with self._updating:
+        async with self.updating:
             if version > self.latest:
                 raise InputError(f"version {version} was never served: the latest is {self.latest}")
             policy = await anyio.to_thread.run_sync(self._store.load, version)
@@ -291,14 +300,3 @@ class StreamTrainer(StreamState):
             self._wake = anyio.Event()
             if len(self.ready) < self.groups_per_update or self.failure:
                 await self._wake.wait()
-
-
-def secret_of(path: Path) -> bytes:
-    """The key of the tickets, made at the first start and readable by its owner only."""
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.touch(mode=0o600)
-        partial.write_bytes(secrets.token_bytes(32))
-        partial.replace(path)
-    return path.read_bytes()

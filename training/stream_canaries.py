@@ -7,6 +7,7 @@ becomes known later, its word is compared with what the gold answer says. Both t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mia_skill.core.errors import JudgeError
 from retrieval.gate import chance
 from training.reward_function import Reward
 from training.stream import StreamTrainer
@@ -45,7 +46,10 @@ class RewardCanaries:
         gold = self.golds[id_]
         others = [one for one in self.golds.values() if one != gold]
         other = others[int(chance(self.seed, "other", str(self._rewarded), id_) * len(others))] if others else NOBODYS
-        right, wrong = await self.reward(question, gold, gold), await self.reward(question, other, gold)
+        try:
+            right, wrong = await self.reward(question, gold, gold), await self.reward(question, other, gold)
+        except JudgeError:
+            return False
         if right is None or wrong is None:
             return False
         await self.trainer.judge_canary(right > wrong)
@@ -77,7 +81,10 @@ class RewardCanaries:
     async def compare(self, id_: str) -> None:
         """Does the client prefer the reply that gold prefers? Where either sees no difference, it says nothing."""
         group = self.trainer.groups[id_]
-        scored = [await self.reward(group.prompt, one.text, self.golds[id_]) for one in group.rollouts]
+        try:
+            scored = [await self.reward(group.prompt, one.text, self.golds[id_]) for one in group.rollouts]
+        except JudgeError:
+            return
         both = [(own, one.reward) for own, one in zip(scored, group.rollouts, strict=True)]
         known = [(own, said) for own, said in both if own is not None and said is not None]
         if len({own for own, _ in known}) < 2 or len({said for _, said in known}) < 2:

@@ -1,18 +1,28 @@
 """The client of a streaming trainer: many questions at a time, each known to the server by its id."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
+from time import perf_counter
+from typing import Any
 
 import httpx
 import orjson
 
 from mia_skill.core.errors import InputError, TrainingError
 
-__all__ = ["read_questions", "send"]
+__all__ = ["Sender", "Sent", "read_questions"]
 
 FIELDS = ("data_id", "question", "ground_truth")
+AT_ONCE = 1000
+"""Gold answers registered together, right before their questions: a server takes and keeps a bounded number."""
+TRIES = 5
+"""After a connection that broke: a server that is started anew is back by then, or is not coming."""
+PATIENCE_S = 600.0
+"""Of one question, with a server that has no room: then whoever should give feedback to it is gone, and not late."""
 
 
 def read_questions(file: Path) -> list[dict[str, str]]:
@@ -37,38 +47,111 @@ def read_questions(file: Path) -> list[dict[str, str]]:
     return rows
 
 
-async def send(
-    rows: Sequence[Mapping[str, str]], client: httpx.AsyncClient, clients: int, told: Callable[[int], object]
-) -> int:
-    """Register the gold answers, stream the questions, finish. Returns the updates that were made meanwhile.
+@dataclass(frozen=True)
+class Sent:
+    """What came of a stream."""
 
-    `clients` questions are under way at a time: the server samples together what waits together. `told` gets a 1 for
-    each that was answered.
+    updates: int
+    version: int
+    """That is served after it."""
+    seconds: float
+    rewards: tuple[float, ...]
+    """Of each sample that was rewarded, the mean of its replies, in the order of the answers."""
+    samples: int
+    unscored: int
+    """Samples that were answered and not rewarded: the reward function failed, or left them out."""
 
-    Raises:
-        TrainingError: the server is not there, or refused; what it has answered is kept by it.
-    """
-    with plainly(str(client.base_url)):
-        before = await updates(client)
+    @property
+    def told(self) -> dict[str, object]:
+        """All of it, for programs."""
+        mean = fmean(self.rewards) if self.rewards else None
+        speed = {"seconds": self.seconds, "samples_per_s": self.samples / self.seconds}
+        counts = {"samples": self.samples, "updates": self.updates, "version": self.version, "unscored": self.unscored}
+        return {**counts, **speed, "mean_reward": mean}
+
+    @property
+    def line(self) -> str:
+        """All of it, to be read."""
+        told = f"{self.samples} samples, {self.updates} updates, {self.samples / self.seconds:.1f} samples/s"
+        told += f", version {self.version} is served"
+        if self.rewards:
+            half = (len(self.rewards) + 1) // 2
+            later = self.rewards[half:] or self.rewards
+            told += f", mean reward {fmean(self.rewards[:half]):.3f} in the first half and {fmean(later):.3f} after"
+        return told + (f", {self.unscored} without a reward" if self.unscored else "")
+
+
+@dataclass
+class Sender:
+    """Streams questions to one server. `told` gets a 1 for each that was answered; `sleep` is a seam for tests."""
+
+    client: httpx.AsyncClient
+    clients: int
+    """Questions under way at a time: the server samples together what waits together."""
+    told: Callable[[int], object]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    _rewards: list[float] = field(default_factory=list, init=False)
+
+    async def send(self, rows: Sequence[Mapping[str, str]]) -> Sent:
+        """Register the gold answers, stream the questions, finish.
+
+        Raises:
+            TrainingError: the server is not there, or refused; what it has answered is kept by it.
+        """
+        with plainly(str(self.client.base_url)):
+            began, before = perf_counter(), await self._health()
+            for start in range(0, len(rows), AT_ONCE):
+                await self._part(rows[start : start + AT_ONCE])
+            await self._post("/submit_sample", {"finish": True})
+            after = await self._health()
+        return Sent(
+            updates=int(after["global_steps"]) - int(before["global_steps"]),
+            version=int(after["version"]),
+            seconds=max(perf_counter() - began, 1e-9),
+            rewards=tuple(self._rewards),
+            samples=len(rows),
+            unscored=len(rows) - len(self._rewards),
+        )
+
+    async def _part(self, rows: Sequence[Mapping[str, str]]) -> None:
         golds = [{"data_id": one["data_id"], "ground_truth": one["ground_truth"]} for one in rows]
-        (await client.post("/register_gts", json={"entries": golds})).raise_for_status()
+        await self._post("/register_gts", {"entries": golds})
         left = iter(rows)
 
         async def worker() -> None:
             for row in left:
                 body = {"rollout": {"data_id": row["data_id"], "question": row["question"]}}
-                (await client.post("/submit_sample", json=body)).raise_for_status()
-                told(1)
+                answer = await self._post("/submit_sample", body)
+                known = [float(one) for one in answer.get("rewards") or () if one is not None]
+                self._rewards += [fmean(known)] if known else []
+                self.told(1)
 
-        await asyncio.gather(*(worker() for _ in range(min(clients, len(rows)))))
-        (await client.post("/submit_sample", json={"finish": True})).raise_for_status()
-        return await updates(client) - before
+        await asyncio.gather(*(worker() for _ in range(min(self.clients, len(rows)))))
 
+    async def _post(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+        """The answer; a server that is full is asked again when it says so, and one that hung up a few times: every
+        request may be sent twice."""
+        waited, broken = 0.0, 0
+        while True:
+            try:
+                answer = await self.client.post(path, json=body)
+            except httpx.TransportError:
+                broken += 1
+                if broken > TRIES:
+                    raise
+                await self.sleep(1.0)
+                continue
+            if answer.status_code != httpx.codes.TOO_MANY_REQUESTS or waited >= PATIENCE_S:
+                told: dict[str, Any] = answer.raise_for_status().json()
+                return told
+            later = answer.headers.get("retry-after", "")
+            pause = float(later) if later.isdecimal() else 1.0
+            await self.sleep(pause)
+            waited += pause
 
-async def updates(client: httpx.AsyncClient) -> int:
-    """That the server has made so far."""
-    answer = (await client.get("/health")).raise_for_status().json()
-    return int(answer["global_steps"])
+    async def _health(self) -> dict[str, Any]:
+        told: dict[str, Any] = (await self.client.get("/health")).raise_for_status().json()
+        return told
 
 
 @contextmanager
@@ -80,4 +163,4 @@ def plainly(url: str) -> Iterator[None]:
         raise TrainingError(f"{url} answered {cause.response.status_code}: {cause.response.text[:300]}") from cause
     except httpx.TransportError as cause:
         start = "start it with `mia stream serve`, then send again: what was answered is known to it"
-        raise TrainingError(f"no streaming trainer answers at {url}: {start}") from cause
+        raise TrainingError(f"no streaming trainer answers at {url} ({cause!r}): {start}") from cause

@@ -2,83 +2,39 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import JsonValue
 
 from mia_skill.core.asgi import Refusal
-from mia_skill.core.errors import InputError, JudgeError
+from mia_skill.core.errors import InputError, JudgeError, MiaError
 from mia_skill.core.json_service import JsonService, Route
-from mia_skill.core.types import Text
 from training.policy_store import Policy
 from training.reward_function import Reward, same_text
 from training.stream import Canary, StreamTrainer
 from training.stream_canaries import RewardCanaries
+from training.stream_forms import (
+    MOST_ENTRIES,
+    Asked,
+    Back,
+    Checked,
+    Golds,
+    Health,
+    Heard,
+    PictureEntries,
+    Replied,
+    Said,
+    Serving,
+    SubmitBatch,
+    SubmitSample,
+    ToScore,
+)
+from training.tickets import Sampled
 
 __all__ = ["canary_of", "reward_service", "stream_service"]
 
-Id = Annotated[str, Field(min_length=1, max_length=200)]
-MOST_ENTRIES = 10_000
 IMAGES_AT_MOST = 1_000
-
-
-class Taken(BaseModel):
-    """Base of what clients send: what is not known is passed over, as upstream's servers do."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Asked(Taken):
-    data_id: Id
-    question: Text = Field(min_length=1)
-    model: str | None = None
-    """If given, it must be the one served here."""
-
-
-class SubmitSample(Taken):
-    rollout: Asked | None = None
-    epoch: int = 0
-    finish: bool = False
-    flush_partial: bool = False
-
-
-class SubmitBatch(Taken):
-    rollouts: Annotated[list[Asked], Field(max_length=256)]
-
-
-class Gold(Taken):
-    data_id: Id
-    ground_truth: Text
-
-
-class Golds(Taken):
-    entries: Annotated[list[Gold], Field(max_length=MOST_ENTRIES)]
-
-
-class ToScore(Taken):
-    data_id: Id
-    solution_str: Text
-    question: Text = ""
-
-
-class Pictures(Taken):
-    data_id: Id
-    images: list[JsonValue]
-
-
-class PictureEntries(Taken):
-    entries: Annotated[list[Pictures], Field(max_length=256)]
-
-
-class Said(Taken):
-    id: Id
-    ticket: str
-    rewards: list[Annotated[float, Field(allow_inf_nan=False)] | None]
-
-
-class Back(Taken):
-    version: int = Field(ge=0)
 
 
 def canary_of(path: Path, reward: Reward) -> Canary:
@@ -149,6 +105,7 @@ class Desk(GoldDesk):
     def __init__(self, trainer: StreamTrainer, reward: Reward, judge_canaries: float = 0.0) -> None:
         super().__init__(reward)
         self.trainer = trainer
+        self.unscored, self.reward_failure = 0, ""
         self.canaries = RewardCanaries(trainer, reward, self.golds, judge_canaries)
         self.pictures: dict[str, int] = {}
 
@@ -156,7 +113,8 @@ class Desk(GoldDesk):
         """State of the trainer, with upstream's names."""
         one = self.trainer
         told: dict[str, object] = {
-            "status": "degraded" if one.failure else "ok",
+            "status": "degraded" if one.failure or self.reward_failure or one.judge.alarm else "ok",
+            "model": one.name,
             "global_steps": one.updates,
             "version": one.version,
         }
@@ -164,7 +122,8 @@ class Desk(GoldDesk):
         return told | {
             "rollout_n": one.width,
             "rollout_buffer_len": sum(len(group.rollouts) for group in one.ready),
-            "waiting": one.waiting,
+            **one.state,
+            "metrics": one.metrics,
             "refused_by_canary": one.refused,
             "rollbacks": one.rollbacks,
             "set_aside": one.set_aside,
@@ -172,42 +131,76 @@ class Desk(GoldDesk):
             "held": len(one.held),
             "never_learnt": one.doubted,
             "failure": one.failure,
+            "unscored": self.unscored,
+            "reward_failure": self.reward_failure,
         }
 
     async def submit_sample(self, given: SubmitSample) -> dict[str, object]:
-        """Roll out and buffer; reward at once where the gold answer is known."""
-        before = self.trainer.updates
-        answer: dict[str, Any] = {}
+        """Roll out and buffer; reward at once where the gold answer is known. Whoever completes the batch of an update
+        waits for it, as upstream's clients expect; nobody else does."""
+        before, answer, due = self.trainer.updates, dict[str, Any](), False
         if given.rollout is not None:
-            answer = await self._one(given.rollout)
+            answer, due = await self._one(given.rollout)
         elif not (given.finish or given.flush_partial):
             raise InputError("submit_sample needs a rollout, finish or flush_partial")
-        if given.finish or given.flush_partial:
+        last = given.finish or given.flush_partial
+        if last:
             await self.canaries.flush()
-        await self.trainer.update(partial=given.finish or given.flush_partial)
+        failed = await self._step(partial=last, all_=last) if last or due else {}
         stepped = self.trainer.updates > before
-        told: dict[str, object] = {"status": "step" if stepped else "rollout", **answer}
+        told: dict[str, object] = {"status": "step" if stepped else "rollout", **answer, **failed}
         return told | ({"metrics": self.trainer.metrics} if stepped else {}) | {"serving": self.trainer.version}
 
-    async def _one(self, asked: Asked) -> dict[str, Any]:
+    async def _step(self, *, partial: bool = False, all_: bool = False) -> dict[str, str]:
+        """The update that is due; `all_`: those of all samples that are ready now, and not of what others send
+        meanwhile. One that fails takes nobody's replies away: it is told."""
+        rounds = -(-len(self.trainer.ready) // self.trainer.groups_per_update) if all_ else 1
+        try:
+            for _ in range(rounds):
+                await self.trainer.update(partial=partial)
+        except MiaError as error:
+            self.trainer.failure = str(error)
+            return {"failure": str(error)}
+        return {}
+
+    @property
+    def _due(self) -> bool:
+        """Is an update due that nobody makes yet?"""
+        return not self.trainer.updating.locked() and len(self.trainer.ready) >= self.trainer.groups_per_update
+
+    async def _one(self, asked: Asked) -> tuple[dict[str, Any], bool]:
+        """The replies, and whether they completed a batch."""
         if asked.model not in (None, self.trainer.name):
             raise Refusal(409, f"this server trains {self.trainer.name!r}, not {asked.model!r}")
         made = await self.trainer.sample(asked.data_id, asked.question)
         gold = self.golds.get(asked.data_id)
-        if gold is not None and asked.data_id not in self.trainer.consumed:
-            rewards = [await self.reward(asked.question, text, gold) for text in made.texts]
-            if self.trainer.feedback(made.id, made.ticket, rewards) == "accepted":
-                await self.canaries.rewarded(asked.data_id, asked.question)
-        return made.model_dump(mode="json")
+        learnt = asked.data_id in self.trainer.consumed or self.trainer.groups[asked.data_id].rewarded
+        due = gold is not None and not learnt and await self._score(asked.question, made, gold)
+        rewards = [one.reward for one in self.trainer.groups[asked.data_id].rollouts]
+        return made.model_dump(mode="json") | {"rewards": rewards}, due
+
+    async def _score(self, question: str, made: Sampled, gold: str) -> bool:
+        """Reward the replies by the gold answer. Where that fails they are answered all the same, and wait. Tells
+        whether an update is due now: asked before anybody else can begin it."""
+        try:
+            rewards = [await self.reward(question, text, gold) for text in made.texts]
+        except JudgeError as error:
+            self.unscored, self.reward_failure = self.unscored + 1, str(error)
+            return False
+        self.reward_failure = ""
+        if self.trainer.feedback(made.id, made.ticket, rewards) != "accepted":
+            return False
+        due = self._due
+        await self.canaries.rewarded(made.id, question)
+        return due or self._due
 
     async def submit_batch(self, given: SubmitBatch) -> dict[str, object]:
         """Several samples, in order."""
         before = self.trainer.updates
-        results = [await self._one(one) for one in given.rollouts]
-        while await self.trainer.update():
-            pass
-        stepped = self.trainer.updates > before
-        return {"status": "step" if stepped else "rollout", "results": results, "metrics": self.trainer.metrics}
+        told = [await self._one(one) for one in given.rollouts]
+        failed = await self._step(all_=True) if any(due for _, due in told) else {}
+        status = "step" if self.trainer.updates > before else "rollout"
+        return {"status": status, "results": [one for one, _ in told], "metrics": self.trainer.metrics, **failed}
 
     async def save_checkpoint(self, _given: dict[str, JsonValue]) -> dict[str, object]:
         """Every version is on disk before it is served, so there is nothing left to save."""
@@ -260,14 +253,14 @@ def stream_service(
     to the test; the trainer then needs rules for it."""
     desk = Desk(trainer, reward, judge_canaries)
     routes = (
-        Route("GET", "/health", desk.health, about="state of the trainer"),
-        Route("POST", "/submit_sample", desk.submit_sample, SubmitSample, "roll out one question"),
+        Route("GET", "/health", desk.health, about="state of the trainer", answer=Health),
+        Route("POST", "/submit_sample", desk.submit_sample, SubmitSample, "roll out one question", Replied),
         Route("POST", "/submit_batch", desk.submit_batch, SubmitBatch, "roll out several questions"),
-        Route("POST", "/save_checkpoint", desk.save_checkpoint, dict[str, JsonValue], "the version on disk"),
+        Route("POST", "/save_checkpoint", desk.save_checkpoint, dict[str, JsonValue], "the version on disk", Serving),
         *desk.routes(),
         Route("POST", "/streaming/register_images", desk.register_images, PictureEntries, "pictures of questions"),
-        Route("POST", "/v1/feedback", desk.feedback, Said, "rewards of the replies of one sample"),
-        Route("POST", "/v1/rollback", desk.rollback, Back, "serve an earlier version"),
-        Route("POST", "/v1/check", desk.check, dict[str, JsonValue], "canaries now; goes back if they fell"),
+        Route("POST", "/v1/feedback", desk.feedback, Said, "rewards of the replies of one sample", Heard),
+        Route("POST", "/v1/rollback", desk.rollback, Back, "serve an earlier version", Serving),
+        Route("POST", "/v1/check", desk.check, dict[str, JsonValue], "canaries now; goes back if they fell", Checked),
     )
     return JsonService("MIA streaming trainer", routes, hosts=hosts, running=trainer.running)

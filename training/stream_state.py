@@ -22,13 +22,14 @@ class StreamState:
         """Rewarded samples on probation: they teach when the canaries of whoever rewards prove it (None: at once)."""
         self.groups: dict[str, Group] = {}
         self.consumed: set[str] = set()
-        self._open: dict[str, None] = {}
-        """Keys of samples not learnt from yet, oldest first."""
+        self._open: dict[str, float] = {}
+        """Keys of samples not learnt from yet, oldest first, and when they were answered."""
         self.abandoned: set[int] = set()
         """Versions that were gone back from: what they wrote teaches nobody."""
         self.scores: dict[int, float] = {}
         """Of versions, by the canary."""
         self.version = self.latest = self.updates = self.rollbacks = self.set_aside = self.doubted = 0
+        self.let_go = 0
 
     @property
     def waiting(self) -> int:
@@ -39,14 +40,14 @@ class StreamState:
     def ready(self) -> list[Group]:
         """Groups with feedback that may teach, oldest first."""
         waiting = (self.groups[key] for key in self._open if key not in self.held)
-        return [group for group in waiting if any(one.reward is not None for one in group.rollouts)]
+        return [group for group in waiting if group.rewarded]
 
     def _apply(self, record: dict[str, object]) -> None:
         match record:
             case {"kind": "sample", "group": group}:
                 made = Group.model_validate(group)
                 self.groups[made.key] = made
-                self._open[made.key] = None
+                self._open[made.key] = float(str(record.get("at", 0.0)))
                 if made.rollouts[0].version in self.abandoned:
                     self._done([made.key])
             case {"kind": "reward", "id": str(key), "rewards": list(rewards)}:
@@ -67,6 +68,9 @@ class StreamState:
             case {"kind": "aside", "groups": list(keys)}:
                 self._done(keys)
                 self.set_aside += len(keys)
+            case {"kind": "unanswered", "groups": list(keys)}:
+                self._done(keys)
+                self.let_go += len(keys)
             case {"kind": "rollback", "version": int(version)}:
                 self._go_back(version)
             case {"kind": "score", "version": int(version), "score": float(score)}:

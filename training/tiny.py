@@ -23,12 +23,13 @@ from mia_skill.core.script import missing
 
 try:
     import torch
+    from safetensors import SafetensorError
     from torch.nn.functional import log_softmax
     from transformers import AutoModelForCausalLM, AutoTokenizer
 except ImportError as cause:
     raise missing(cause, __name__, "'mia-skill[rl]'") from None
 
-from training.advantage import group_advantages
+from training.advantage import Mean, group_advantages, loss_weights
 from training.decoder import GraphDecoder, PlainDecoder, logits_of
 from training.policy import Conversation, Renderer, Sampled
 from training.rollout import Rollout
@@ -163,23 +164,23 @@ class Row:
     talk: Conversation
     advantage: float
     weight: float
-    """Of each of its written tokens: 1 / (groups x rollouts x tokens of the rollout), as in the paper."""
+    """Of each of its written tokens: 1 / (groups x rollouts x tokens of the rollout) in the paper's mean."""
 
 
-def rows_of(groups: Sequence[Sequence[Rollout]]) -> list[Row]:
+def rows_of(groups: Sequence[Sequence[Rollout]], mean: Mean = "sequence") -> list[Row]:
     """The rows that can move a weight: those with an advantage.
 
     Raises:
         InputError: a group is empty.
     """
     rows = []
-    for group in groups:
+    written = [[sum(talk.written for talk in one.conversations) for one in group] for group in groups]
+    for group, weights in zip(groups, loss_weights(written, mean), strict=True):
         if not group:
             raise InputError("a group without rollouts: give every question at least one")
-        for rollout, advantage in zip(group, group_advantages([one.reward for one in group]), strict=True):
-            tokens = sum(talk.written for talk in rollout.conversations)
-            if advantage and tokens:
-                weight = 1.0 / (len(groups) * len(group) * tokens)
+        advantages = group_advantages([one.reward for one in group])
+        for rollout, advantage, weight in zip(group, advantages, weights, strict=True):
+            if advantage:
                 rows += [Row(talk, float(advantage), weight) for talk in rollout.conversations if talk.written]
     return rows
 
@@ -208,7 +209,7 @@ class Learner:
 
     def __init__(
         self, model: Any, tokenizer: Any, *, lr: float = 1e-5, clip: float = 0.2, lora_rank: int = 0,
-        tokens_per_batch: int = 32_768, sample_batch: int = 512, context: int = 2176,
+        tokens_per_batch: int = 32_768, sample_batch: int = 512, context: int = 2176, mean: Mean = "sequence",
     ) -> None:  # fmt: skip
         if lora_rank:
             from peft import LoraConfig, get_peft_model
@@ -216,7 +217,7 @@ class Learner:
             config = LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear")
             model = get_peft_model(model, config)
         self.model, self.tokenizer, self.clip, self.tokens_per_batch = model, tokenizer, clip, tokens_per_batch
-        self.lora = bool(lora_rank)
+        self.lora, self.mean = bool(lora_rank), mean
         self.renderer = Renderer(tokenizer)
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
@@ -235,7 +236,7 @@ class Learner:
 
     def update(self, groups: Sequence[Sequence[Rollout]]) -> Stats:
         """One optimizer step on the rollouts of some questions; equal rewards change nothing."""
-        return self._fit(rows_of(groups), self._clipped_loss)
+        return self._fit(rows_of(groups, self.mean), self._clipped_loss)
 
     def imitate(self, talks: Sequence[Conversation]) -> Stats:
         """One optimizer step of supervised learning on what an expert wrote: the cold start."""
@@ -256,13 +257,17 @@ class Learner:
             self.sampler.decoder.load(self.weights())
 
     def save(self, folder: Path) -> None:
-        """A folder that transformers, vLLM and veRL load: bfloat16, with no adapter left."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """A folder that transformers, vLLM and veRL load: bfloat16, with no adapter left.
+
+        Raises:
+            TrainingError: it cannot be written (a full disk).
+        """
         with self._merged(), torch.no_grad():
             plain = AutoModelForCausalLM.from_config(self._plain().config, dtype=torch.bfloat16)
             plain.load_state_dict(self.weights())
-        plain.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        with boundary(TrainingError, f"writing {folder}", OSError, RuntimeError, SafetensorError):
+            plain.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
 
     def checkpoint(self, file: Path) -> None:
         """Everything that a resumed run needs, renamed into place when it is whole.
@@ -293,9 +298,11 @@ class Learner:
     def _merged(self) -> Iterator[None]:
         if self.lora:
             self.model.merge_adapter()
-        yield
-        if self.lora:
-            self.model.unmerge_adapter()
+        try:
+            yield
+        finally:
+            if self.lora:
+                self.model.unmerge_adapter()
 
     def _plain(self) -> Any:
         return self.model.get_base_model() if self.lora else self.model

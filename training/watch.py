@@ -37,6 +37,12 @@ class RewardWatch:
         self._seen.clear()
 
     @property
+    def mean(self) -> float | None:
+        """Of the latest window; None before the first sample."""
+        latest = [reward for _, reward in self._seen][-self.window :]
+        return fmean(latest) if latest else None
+
+    @property
     def horizon(self) -> int | None:
         """The earliest version it may yet answer with; None before the first sample."""
         return self._seen[min(self.window, len(self._seen)) - 1][0] if self._seen else None

@@ -21,6 +21,7 @@ __all__ = ["Served", "commands_of", "models"]
 
 Profile = Literal["one-gpu", "three-nodes", "cpu"]
 EVERYONE = ("manager", "planner", "executor", "judge", "router")
+ADAPTER = "adapter_config.json"
 SMALL, VISION, LARGE = "Qwen/Qwen3-8B", "Qwen/Qwen2.5-VL-7B-Instruct", "Qwen/Qwen3-32B"
 
 
@@ -33,6 +34,8 @@ class Served(Value):
     port: int
     gpus: int = 1
     lora: bool = False
+    adapters: dict[str, str] = Field(default_factory=dict)
+    """Folder of the adapter that a role is served with, under the role's name; the others get the model itself."""
     extra: tuple[str, ...] = ()
     environment: dict[str, str] = Field(default_factory=dict)
     host: str = "127.0.0.1"
@@ -48,6 +51,9 @@ class Served(Value):
         said += ["--served-model-name", self.name, "--host", self.host, "--port", str(self.port)]
         said += ["--tensor-parallel-size", str(self.gpus)] if self.gpus > 1 else []
         said += ["--enable-lora", "--max-loras", "4", "--max-lora-rank", "32"] if self.lora else []
+        said += ["--lora-modules", *(f"{role}={folder}" for role, folder in self.adapters.items())] * bool(
+            self.adapters
+        )
         return (*said, *self.extra)
 
     @property
@@ -89,8 +95,30 @@ def settings_of(served: tuple[Served, ...]) -> list[str]:
         f"MIA_MODELS__{role.upper()}__{key}={value}"
         for one in served
         for role in one.roles
-        for key, value in (("BASE_URL", f"http://{one.host}:{one.port}/v1"), ("MODEL", one.name))
+        for key, value in (
+            ("BASE_URL", f"http://{one.host}:{one.port}/v1"),
+            ("MODEL", role if role in one.adapters else one.name),
+        )
     ]
+
+
+def adapted(served: tuple[Served, ...], adapters: Sequence[str]) -> tuple[Served, ...]:
+    """The servers, each with the adapters of its roles.
+
+    Raises:
+        ConfigError: one is no ROLE=FOLDER, holds no adapter, or its role's server takes none.
+    """
+    told: dict[str, str] = {}
+    for one in adapters:
+        role, _, folder = one.partition("=")
+        if role not in EVERYONE or not (Path(folder) / ADAPTER).is_file():
+            raise ConfigError(f"{one!r}: give ROLE=FOLDER, a role of {', '.join(EVERYONE)} and a folder with {ADAPTER}")
+        if not any(role in server.roles and server.lora for server in served):
+            raise ConfigError(f"the {role}'s server takes no adapters in this profile")
+        told[role] = os.path.abspath(folder)
+    return tuple(
+        one.model_copy(update={"adapters": {role: told[role] for role in one.roles if role in told}}) for one in served
+    )
 
 
 @click.group()
@@ -102,15 +130,19 @@ PROFILES = click.option(
     "--profile", type=click.Choice(["one-gpu", "three-nodes", "cpu"]), default="one-gpu", show_default=True
 )
 MODEL = click.option("--model", help="Another model, or a folder that holds one (one-gpu, cpu).")
+ADAPTERS = click.option(
+    "--adapter", "adapters", multiple=True, metavar="ROLE=FOLDER", help="A LoRA adapter for one role, on the same base."
+)
 
 
 @models.command("print")
 @PROFILES
 @MODEL
+@ADAPTERS
 @json_flag
-def print_(profile: Profile, model: str | None, json_: bool) -> None:
+def print_(profile: Profile, model: str | None, adapters: tuple[str, ...], json_: bool) -> None:
     """Print what starts the servers, and the settings that use them. Nothing is started."""
-    served = commands_of(profile, model)
+    served = adapted(commands_of(profile, model), adapters)
     if json_:
         rows = [one.model_dump(mode="json") | {"command": one.command} for one in served]
         click.echo(as_json({"servers": rows, "settings": settings_of(served)}))
@@ -123,6 +155,7 @@ def print_(profile: Profile, model: str | None, json_: bool) -> None:
 @models.command()
 @PROFILES
 @MODEL
+@ADAPTERS
 @click.option("--only", multiple=True, help="Only the servers of this name: one node of three-nodes runs its own.")
 @click.option(
     "--vllm",
@@ -137,6 +170,7 @@ def up(
     settings: Settings,
     profile: Profile,
     model: str | None,
+    adapters: tuple[str, ...],
     only: tuple[str, ...],
     program: str | None,
     host: str,
@@ -153,7 +187,7 @@ def up(
 
     if not is_loopback(host) and not os.environ.get("VLLM_API_KEY"):
         raise ConfigError(f"--host {host} is reachable from outside: set VLLM_API_KEY, which vLLM will ask clients for")
-    planned = chosen(commands_of(profile, model), only, program, host, port)
+    planned = chosen(adapted(commands_of(profile, model), adapters), only, program, host, port)
     folder = settings.load().home / "models"
     made = [Server(one.name, one.command, one.variables, host, one.port, folder / f"{one.name}.log") for one in planned]
 

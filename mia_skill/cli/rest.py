@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import Settings
+from mia_skill.cli.console import Settings, as_json, json_flag
 from mia_skill.core.config import MiaConfig
 from mia_skill.core.errors import ConfigError
 from mia_skill.core.json_service import JsonService
@@ -109,6 +109,14 @@ def stream() -> None:
 @click.option("--width", default=4, show_default=True, type=click.IntRange(1, 64), help="Replies a question.")
 @click.option("--reward", help="A Python file with reward(question, reply, gold), or a URL.")
 @click.option("--keep", default=8, show_default=True, type=click.IntRange(2), help="Versions kept on disk.")
+@click.option("--waiting", default=1024, show_default=True, type=click.IntRange(1), help="Samples not learnt from yet.")
+@click.option(
+    "--patience",
+    default=3600.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds after which a sample without feedback makes room for others, where there is none.",
+)
 @click.option("--host", help="Address to bind; beyond loopback a server.token is needed.")
 @click.option("--port", default=STREAM_PORT, show_default=True, type=click.IntRange(0, 65535))
 @click.pass_obj
@@ -117,15 +125,12 @@ def serve(
     /,
     folder: Path | None,
     texts: tuple[str, ...],
-    groups: int,
-    width: int,
     reward: str | None,
     host: str | None,
     port: int,
     trainer: str | None,
     canaries: Path | None,
     watched: float,
-    keep: int,
     **parts: Any,
 ) -> None:
     """Serve the streaming trainer: samples are answered, feedback is taken, updates run beside both."""
@@ -133,6 +138,7 @@ def serve(
 
     from mcp_server.http import allowed_names, bearer, run_app
     from retrieval.standing import Rules
+    from training.journal import only_server
     from training.stream import StreamTrainer
     from training.stream_service import canary_of, stream_service
 
@@ -140,15 +146,17 @@ def serve(
     if texts and len(set(texts)) < 2:
         raise ConfigError("a policy needs two different texts to choose from")
     place = folder or config.home / "stream"
-    learner = chosen_learner(place, texts, trainer, parts)
-    judge = reward_of(reward)
-    canary = canary_of(canaries, judge) if canaries else None
-    rules = Rules(honest=config.trust.canary_honest) if watched else None
-    made = StreamTrainer(
-        place, learner, groups_per_update=groups, width=width, canary=canary, judge_rules=rules, keep_versions=keep
-    )
-    service = stream_service(made, reward=judge, judge_canaries=watched, hosts=allowed_names(config.server))
-    anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
+    with only_server(place):
+        learner = chosen_learner(place, texts, trainer, parts)
+        judge = reward_of(reward)
+        canary = canary_of(canaries, judge) if canaries else None
+        rules = Rules(honest=config.trust.canary_honest) if watched else None
+        made = StreamTrainer(
+            place, learner, groups_per_update=parts["groups"], width=parts["width"], most_waiting=parts["waiting"],
+            patience_s=parts["patience"], canary=canary, judge_rules=rules, keep_versions=parts["keep"],
+        )  # fmt: skip
+        service = stream_service(made, reward=judge, judge_canaries=watched, hosts=allowed_names(config.server))
+        anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
 
 
 @stream.command()
@@ -217,7 +225,8 @@ def chosen_learner(place: Path, texts: tuple[str, ...], trainer: str | None, par
 @click.option("--url", default=f"http://127.0.0.1:{STREAM_PORT}", show_default=True)
 @click.option("--clients", default=16, show_default=True, type=click.IntRange(1, 1024), help="Questions at a time.")
 @click.option("--token", envvar="MIA_SERVER__TOKEN", help="Bearer token of the server.")
-def send(questions: Path, url: str, clients: int, token: str | None) -> None:
+@json_flag
+def send(questions: Path, url: str, clients: int, token: str | None, json_: bool) -> None:
     """Stream QUESTIONS (JSON lines of data_id, question, ground_truth) with a progress bar.
 
     A sample that is sent again is known to the server, so a broken-off stream is just started again.
@@ -225,17 +234,17 @@ def send(questions: Path, url: str, clients: int, token: str | None) -> None:
     import anyio
     import httpx
 
-    from training.stream_client import read_questions
-    from training.stream_client import send as stream_all
+    from training.stream_client import Sender, Sent, read_questions
 
     rows = read_questions(questions)
     headers = {"authorization": f"Bearer {token}"} if token else {}
     limits = httpx.Limits(max_connections=clients)
 
-    async def run() -> int:
+    async def run() -> Sent:
         opened = httpx.AsyncClient(base_url=url, headers=headers, timeout=600, trust_env=False, limits=limits)
         with click.progressbar(length=len(rows), label="samples", file=sys.stderr) as shown:
             async with opened as client:
-                return await stream_all(rows, client, clients, shown.update)
+                return await Sender(client, clients, shown.update).send(rows)
 
-    click.echo(f"{len(rows)} samples, {anyio.run(run)} updates")
+    done = anyio.run(run)
+    click.echo(as_json(done.told) if json_ else done.line)

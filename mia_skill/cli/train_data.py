@@ -34,7 +34,9 @@ MEMORY_SEED = 1000
 @click.option("--dev", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Your own test questions.")
 @click.option("--form", default="auto", show_default=True, help="Form of your files, as in `mia eval run`.")
 @click.option("--search", default="", metavar="URL", help="The /retrieve service that answers your questions.")
-@click.option("--hops", "hops", multiple=True, type=click.IntRange(1, 4), help="Only such questions [1 2].")
+@click.option(
+    "--hops", "hops", multiple=True, type=click.IntRange(1, 4), help="Only such questions [worlds: 1 2; files: all]."
+)
 @click.option("--limit", type=click.IntRange(1), help="At most so many questions a set.")
 @click.option("--stage", "stages", multiple=True, type=click.Choice(["executor", "planner"]), help="[both]")
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Recall for every question.")
@@ -59,7 +61,7 @@ def data(settings: Settings, /, json_: bool, **given: Any) -> None:
     click.echo(f"train {rows['train']} rows, dev {rows['dev']} rows in {asked.out}; card: {asked.out / 'README.md'}")
     click.echo(
         f"left out: {len(leaks['repeated'])} repeated questions, {leaks['own_memory'] + leaks['told_answer']} telling "
-        f"memories, {len(told['left_out'])} questions without a plan"
+        f"memories, {len(told['left_out'])} questions that could not be used"
     )
 
 
@@ -96,20 +98,21 @@ def written(asked: Asked, train: "Collected", held: "Collected") -> dict[str, An
         own_memory=train.own_memory + held.own_memory,
         told_answer=train.told_answer + held.told_answer,
     )
+    lost = {f"{name}: {what}": why for name, one in (("train", train), ("dev", held)) for what, why in one.lost.items()}
     files = write_data(
         asked.out,
         {"train": kept, "dev": held.tasks},
         stages=asked.wanted,
         source=asked.file.name if asked.file else "world",
         leaks=leaks,
-        lost=train.lost | held.lost,
+        lost=lost,
         command="mia " + " ".join(sys.argv[1:]),
     )
     return {
         "files": {name: str(path) for name, path in files.items()},
         "rows": {"train": len(kept), "dev": len(held.tasks)},
         "leaks": leaks.model_dump(mode="json"),
-        "left_out": train.lost | held.lost,
+        "left_out": lost,
     }
 
 
@@ -156,7 +159,7 @@ def from_files(settings: Settings, asked: Asked) -> "tuple[Collected, Collected]
             "stage 1 needs a first plan for each question, and no Planner is set: set models.planner.base_url and "
             ".model, or give --stage planner, which needs none"
         )
-    sets = [thinned(read(path, asked.form, asked.search), asked.limit) for path in (asked.file, asked.dev)]
+    sets = [read(path, asked) for path in (asked.file, asked.dev)]
 
     async def both() -> "tuple[Collected, Collected]":
         async with build(config) as mia:
@@ -164,21 +167,35 @@ def from_files(settings: Settings, asked: Asked) -> "tuple[Collected, Collected]
             planner = Planner(chat) if chat else None
             query = query_of(Question(text="-"), config.memory) if asked.memory else None
             recalled = mia.manager if asked.memory else None
-            made = [await collect(tasks, memory=recalled, planner=planner, query=query) for tasks in sets]
+            made = [await collect(tasks, memory=recalled, planner=planner, query=query) for tasks, _ in sets]
             if chat is not None:
                 await chat.aclose()
+        for one, (_, faults) in zip(made, sets, strict=True):
+            one.lost |= faults
         return made[0], made[1]
 
     return anyio.run(both)
 
 
-def read(file: Path, form: str, search: str) -> "list[Task]":
-    """The questions of a file, as tasks that search at `search`."""
+def read(file: Path, asked: Asked) -> "tuple[list[Task], dict[str, str]]":
+    """The questions of a file, as tasks that search where they are told to; and its rows that cannot be used, with
+    the reason.
+
+    Raises:
+        InputError: the file cannot be read, or does not say how many hops a question takes although that is asked.
+    """
     from mia_skill.evaluation.datasets import load_tasks
     from training.task import Task
 
-    found = load_tasks(file, form)
-    return [Task(question=one.question, gold=one.gold, corpus=search, shape=one.kind) for one in found.tasks]
+    found = load_tasks(file, asked.form)
+    if asked.hops and not any(one.hops for one in found.tasks):
+        raise InputError(f"{file.name} has no numbers in a column hops or level: leave --hops out")
+    tasks = [
+        Task(question=one.question, gold=one.gold, corpus=asked.search, shape=one.kind, hops=one.hops or 1)
+        for one in found.tasks
+        if not asked.hops or one.hops in asked.hops
+    ]
+    return thinned(tasks, asked.limit), {f"row {fault.row}": fault.reason for fault in found.faults}
 
 
 def thinned(tasks: "list[Task]", limit: int | None) -> "list[Task]":

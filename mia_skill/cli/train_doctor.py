@@ -61,7 +61,7 @@ def packages() -> list[Finding]:
     for name, pinned in PINS.items():
         there = version(name)
         if there is None and name not in NEEDED:
-            detail = "not installed: rollouts by transformers only (rollout.name=hf), slowly"
+            detail = "not installed: rollouts by transformers only (actor_rollout_ref.rollout.name=hf), slowly"
             found.append(Finding(part=name, state="off", detail=detail))
         elif there is None:
             found.append(Finding(part=name, state="problem", detail="not installed", fix=LOCK))

@@ -8,6 +8,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from mia_skill.core.errors import InputError
+
 __all__ = ["alternate", "executor", "export", "planner"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,6 +23,9 @@ def of_a_run(command: F) -> F:
         (
             click.option("--data", required=True, type=folder, help="Folder of `mia train data`."),
             click.option("--out", required=True, type=folder, help="Folder of the checkpoints; a run resumes from it."),
+            click.option(
+                "--search", default="row", show_default=True, metavar="URL", help="/retrieve, or each row's own."
+            ),
             click.option("--machine", default="one_gpu", show_default=True, type=click.Choice(MACHINES)),
             click.option("--tensorboard/--no-tensorboard", default=None, help="Event files [where it is installed]."),
             click.option("--dry-run", is_flag=True, help="Check everything, print the commands, start nothing."),
@@ -38,19 +43,18 @@ def stage_command(stage: str, text: str) -> click.Command:
     @of_a_run
     @click.option("--model", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where it begins.")
     @click.option("--other", nargs=2, metavar="URL NAME", help="The frozen other agent, at any OpenAI endpoint.")
-    @click.option("--search", default="row", show_default=True, metavar="URL", help="/retrieve, or each row's own.")
     def command(
         data: Path,
         out: Path,
+        search: str,
         machine: str,
         tensorboard: bool | None,
         dry_run: bool,
         overrides: tuple[str, ...],
         model: Path,
         other: tuple[str, str] | None,
-        search: str,
     ) -> None:
-        from training.launch import Launch, Machine, check_launch
+        from training.launch import Launch, Machine, check_installed, check_launch
         from training.legs import run_launch
         from training.record import Stage
 
@@ -63,6 +67,7 @@ def stage_command(stage: str, text: str) -> click.Command:
             if launch.checkpoint is not None:
                 click.echo(f"# resumes from {launch.checkpoint}")
             return
+        check_installed(launch.machine, overrides)
         checkpoint = run_launch(launch)
         click.echo(f"checkpoint: {checkpoint}\nexport it: mia train export --checkpoint {checkpoint} --out FOLDER")
 
@@ -92,6 +97,7 @@ planner = stage_command(
 def alternate(
     data: Path,
     out: Path,
+    search: str,
     machine: str,
     tensorboard: bool | None,
     dry_run: bool,
@@ -106,15 +112,18 @@ def alternate(
 
     Stop it at any time: the same command goes on with the stage, and from the checkpoint, it was in.
     """
-    from training.launch import Machine, alternation, check_launch, export_command
+    from training.launch import Machine, alternation, check_installed, check_launch, export_command
     from training.legs import run_legs, serve_command
+    from training.model_folder import check_model
 
     legs = alternation(
         stages, data=data, executor=first, planner=second, out=out, machine=cast(Machine, machine), port=port,
-        overrides=overrides, tensorboard=tensorboard, python=serve_python or sys.executable,
+        search=search, overrides=overrides, tensorboard=tensorboard, python=serve_python or sys.executable,
     )  # fmt: skip
     check_launch(legs[0].launch)
+    check_model(second)
     if not dry_run:
+        check_installed(cast(Machine, machine), overrides)
         click.echo(f"done: {run_legs(legs, lambda text: click.secho(text, err=True))}")
         return
     for leg in legs:
@@ -130,8 +139,11 @@ def alternate(
 @click.option("--cpu", is_flag=True, help="The checkpoint is of a run without a GPU.")
 def export(checkpoint: Path, out: Path, cpu: bool) -> None:
     """A checkpoint as a Hugging Face folder, which transformers and `vllm serve` load (veRL's own merger)."""
-    from training.launch import environment_for
+    from training.launch import check_installed, environment_for
     from training.legs import export as merged
 
+    if not checkpoint.is_dir():
+        raise InputError(f"{checkpoint} is not there: give the folder global_step_N of a run")
+    check_installed("cpu")
     made = merged(checkpoint, out, environment_for("cpu" if cpu else "one_gpu"))
     click.echo(f"{made}\nserve it: vllm serve {made}")

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from mia_skill.core.asgi import Receive, Refusal, Send, check_host, host_names, lifespan, read_body, reply
+from mia_skill.core.asgi import JSON, Receive, Refusal, Send, check_host, host_names, lifespan, read_body, reply
 from mia_skill.core.errors import (
     BankError,
     ConfigError,
@@ -23,17 +23,20 @@ from mia_skill.core.errors import (
     PlanError,
     SearchError,
     ToolOutage,
+    TrainingError,
     UnknownIdError,
 )
+from mia_skill.core.openapi import Described, document, page
 
 __all__ = ["JsonService", "Route"]
 
 Handler = Callable[[Any], Awaitable[object]]
 
+DOCS, HTML = "/docs", b"text/html; charset=utf-8"
 MOST_BYTES = 16 << 20
 """Of a request: a batch of whole conversations is long."""
 MOST_AT_ONCE = 64
-"""Requests under way; the next one is told to come back."""
+"""Requests under way; the next one is told to come back. Whoever only asks how things stand is always answered."""
 STATUSES: tuple[tuple[type[MiaError], int], ...] = (
     (InputError, 400),
     (UnknownIdError, 404),
@@ -44,6 +47,7 @@ STATUSES: tuple[tuple[type[MiaError], int], ...] = (
     (ToolOutage, 502),
     (ConfigError, 503),
     (BankError, 503),
+    (TrainingError, 503),
 )
 
 
@@ -57,6 +61,8 @@ class Route:
     form: Any = None
     """A pydantic type, or a list of one."""
     about: str = ""
+    answer: Any = None
+    """A pydantic type of what is answered, for the description; None: any JSON."""
 
 
 @dataclass
@@ -87,24 +93,27 @@ class JsonService:
             return
         if scope["type"] != "http":
             return
-        later = None
+        later, kind = None, JSON
         try:
             status, body = 200, await self._answer(scope, receive)
+            kind = HTML if scope["path"] == DOCS else JSON
         except Refusal as refusal:
             status, body = refusal.status, orjson.dumps({"detail": str(refusal), "error": str(refusal)})
             later = refusal.retry_after_s
-        await reply(send, status, body, retry_after_s=later)
+        await reply(send, status, body, kind, retry_after_s=later)
 
     async def _answer(self, scope: Mapping[str, Any], receive: Receive) -> bytes:
         check_host(scope, self._names)
         method, path = scope["method"], scope["path"]
         if (method, path) == ("GET", "/openapi.json"):
             return orjson.dumps(self.openapi())
+        if (method, path) == ("GET", DOCS):
+            return page(self.openapi()).encode()
         route = self._table.get((method, path))
         if route is None:
             known = ", ".join(f"{one.method} {one.path}" for one in self.routes)
             raise Refusal(405 if any(one.path == path for one in self.routes) else 404, f"there is: {known}")
-        if self._busy >= self.most_at_once:
+        if self._busy >= self.most_at_once and route.form is not None:
             raise Refusal(429, f"{self._busy} requests are under way: come back later", 1)
         self._busy += 1
         try:
@@ -129,15 +138,18 @@ class JsonService:
             raise Refusal(400, f"{route.path}: {where}: {first['msg']}") from cause
 
     def openapi(self) -> dict[str, object]:
-        """The routes as an OpenAPI 3.1 document."""
-        paths: dict[str, dict[str, object]] = {}
-        for route in self.routes:
-            told: dict[str, object] = {"summary": route.about, "responses": {"200": {"description": "the answer"}}}
-            if route.form is not None:
-                schema = self._forms[route.path].json_schema()
-                told["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
-            paths.setdefault(route.path, {})[route.method.lower()] = told
-        return {"openapi": "3.1.0", "info": {"title": self.title, "version": "1"}, "paths": paths}
+        """The routes as an OpenAPI 3.1 document. `GET /docs` shows it to people."""
+        told: list[Described] = [
+            (
+                route.method,
+                route.path,
+                route.about,
+                TypeAdapter(route.form) if route.form is not None else None,
+                TypeAdapter(route.answer) if route.answer is not None else None,
+            )
+            for route in self.routes
+        ]
+        return document(self.title, told)
 
 
 def _plain(value: object) -> object:

@@ -140,7 +140,7 @@ def read_task(row: object, form: Format, number: int, images: Path) -> Task:
         kind = str(first(row, form.kind) or "")
         return Task(
             id=id_, question=asked, gold=gold, dataset=form.name, kind=kind, picture=picture,
-            image_id=id_ if picture else "",
+            image_id=id_ if picture else "", hops=hops_of(row),
         )  # fmt: skip
     except ValidationError as cause:
         raise InputError(str(cause.errors()[0]["msg"])) from None
@@ -149,6 +149,12 @@ def read_task(row: object, form: Format, number: int, images: Path) -> Task:
 def first(row: Row, columns: tuple[str, ...]) -> Any:
     """The first column that holds something."""
     return next((row[one] for one in columns if row.get(one) not in (None, "", [])), None)
+
+
+def hops_of(row: Row) -> int | None:
+    """A whole number in the column `hops`, `level` or `Level`; words ("hard") are none."""
+    told = str(first(row, ("hops", "level", "Level")) or "")
+    return int(told) if told.isdecimal() and int(told) > 0 else None
 
 
 def question_of(row: Row, form: Format) -> str:

@@ -23,6 +23,8 @@ class Task(Value):
     dataset: str = ""
     kind: str = ""
     """The data set's own word for the sort of question."""
+    hops: int | None = Field(default=None, ge=1)
+    """Steps it takes, or its level, where the file says so in a number."""
     picture: Picture | None = Field(default=None, repr=False)
     image_id: str = ""
     """Names the image in prepared image results."""

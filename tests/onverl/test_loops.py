@@ -189,6 +189,51 @@ async def test_a_planner_that_keeps_its_plan_is_judged_on_one_answer(
     assert (outcome["first"], outcome["final"], outcome["replanned"]) == ("correct", "correct", False)
 
 
+async def test_the_variant_of_the_planners_reward_is_the_one_that_is_set(
+    world: tuple[Task, WorldQuestion], tokenizer: Any
+) -> None:
+    from training.onverl.outcome import KEY, compute_score
+
+    task, question = world
+    said = [plan_text(task.plan), render_answer("unknown"), CHANGE, *calls(question), render_answer(question.answer)]
+    for variant, reward in (("paper", 0.7 + 0.05 + 0.05), ("unsupervised", 0.9 + 0.1)):
+        made = loop("planner", FakeServer(tokenizer, list(said)), other="policy", planner_variant=variant)
+        *_, output = await made.run(dict(PARAMS), **row(task))
+        got = await compute_score("world", "", "", {KEY: output.extra_fields[KEY]})
+        assert got["score"] == pytest.approx(reward), variant
+
+
+async def test_an_executor_may_be_paid_without_the_term_for_its_calls(
+    world: tuple[Task, WorldQuestion], tokenizer: Any
+) -> None:
+    from training.onverl.outcome import KEY, reward_of
+
+    task, question = world
+    for variant, reward in (("paper", 1.0), ("without_tool", 0.8)):
+        server = FakeServer(tokenizer, [*calls(question), render_answer(question.answer)])
+        (output,) = await loop("executor", server, executor_variant=variant).run(dict(PARAMS), **row(task))
+        assert reward_of(output.extra_fields[KEY]) == pytest.approx(reward), variant
+
+
+async def test_what_the_loops_report_is_what_the_guards_of_length_and_idleness_look_at(
+    world: tuple[Task, WorldQuestion], tokenizer: Any
+) -> None:
+    from training.guards import Guard, GuardLimits
+    from training.onverl.outcome import KEY
+    from training.onverl.trainer import figures_of, means_of
+
+    task, question = world
+    right = [plan_text(task.plan), *calls(question), render_answer(question.answer), KEEP]
+    outputs = await loop("planner", FakeServer(tokenizer, right), other="policy").run(dict(PARAMS), **row(task))
+    figures = figures_of(means_of([one.extra_fields[KEY] for one in outputs]))
+    assert figures["length"] == sum(sum(one.response_mask) for one in outputs)
+    assert figures["flat"] == 1.0
+    stop = Guard(GuardLimits(idle=1)).look(figures)
+    assert "no group had rewards that differ" in str(stop)
+    stop = Guard(GuardLimits(most_length=1, patience=1)).look(figures)
+    assert "length" in str(stop)
+
+
 async def test_no_plan_from_the_trained_planner_is_a_sample_worth_nothing(
     world: tuple[Task, WorldQuestion], tokenizer: Any
 ) -> None:

@@ -1,13 +1,21 @@
 """The settings files: they compose with veRL's own, name machines only, and stop a run that is set wrongly."""
 
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from small_model import small_model, small_tokenizer
 
-from mia_skill.core.errors import ConfigError
+from mia_skill.core.errors import ConfigError, InputError
 from training.guards import Guard, GuardLimits
 from training.launch import Launch, Machine
+from training.model_folder import check_model
 from training.onverl.settings import read_limits, read_settings
 from training.overrides import check_overrides
 
@@ -71,6 +79,7 @@ def test_what_stands_in_the_files_is_what_the_code_reads(files: dict[str, dict[s
     config = composed("one_gpu")
     settings = read_settings(OmegaConf.to_container(config.mia, resolve=True))  # type: ignore[arg-type]
     assert settings.limits.steps == 10
+    assert settings.planner_variant == "paper"
     limits = read_limits(OmegaConf.to_container(config.mia_guards, resolve=True))  # type: ignore[arg-type]
     assert limits == GuardLimits()
     assert Guard(limits).look({"reward": 1.0}) is None
@@ -96,12 +105,59 @@ def test_what_a_launch_sets_by_itself_is_known(machine: Machine, tmp_path: Path)
     check_overrides(machine, [*launch.settings, "hydra.verbose=true", "+actor_rollout_ref.actor.new=1", "~mia.search"])
 
 
+def test_every_setting_that_the_documents_name_is_one() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    named = re.findall(r"\b((?:actor_rollout_ref|data|mia|mia_guards|trainer|algorithm)\.[\w.]+=[^\s`]+)", text)
+    assert len(named) > 8
+    check_overrides("one_gpu", named)
+
+
 def test_the_entry_knows_our_trainer() -> None:
     from verl.trainer.ppo.v1 import get_trainer_cls
 
     import training.onverl.trainer
 
     assert get_trainer_cls("mia") is training.onverl.trainer.GuardedTrainer
+
+
+def test_rollouts_by_transformers_are_known_wherever_our_loops_are() -> None:
+    code = (
+        "import training.onverl.loops\n"
+        "from verl.workers.rollout.base import get_rollout_class\n"
+        "from verl.workers.rollout.replica import RolloutReplicaRegistry\n"
+        "print(get_rollout_class('hf').__name__, RolloutReplicaRegistry.get('hf').__name__)"
+    )
+    environment = {**os.environ, "VERL_PLATFORM": "cpu"}
+    environment["VERL_USE_EXTERNAL_MODULES"] = "training.onverl.cpu_platform"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout.split()[-2:] == ["TransformersAdapter", "TransformersReplica"], done.stderr[-2000:]
+
+
+def test_a_model_whose_parts_belong_to_others_is_refused_before_the_run(tmp_path: Path) -> None:
+    tokenizer = small_tokenizer(["some words to learn from"], 300)
+    whole = small_model(tokenizer, tmp_path / "whole")
+    check_model(whole)
+
+    def damaged(name: str, change: Callable[[Any], None]) -> Path:
+        place = tmp_path / name
+        shutil.copytree(whole, place)
+        other = small_tokenizer(["some words to learn from"], 300)
+        change(other)
+        other.save_pretrained(place)
+        return place
+
+    cases: list[tuple[str, Callable[[Any], None], str]] = [
+        ("larger", lambda one: one.add_tokens(["<more>"]), "it is of another model"),
+        ("bare", lambda one: setattr(one, "chat_template", None), "has no chat template"),
+        ("alien", lambda one: setattr(one, "eos_token", "<|im_start|>"), "one of them belongs to another model"),
+    ]
+    for name, change, told in cases:
+        place = damaged(name, change)
+        if name == "bare":
+            for file in place.glob("chat_template*"):
+                file.unlink()
+        with pytest.raises(InputError, match=told):
+            check_model(place)
 
 
 def test_a_group_with_a_lost_rollout_is_normalised_over_the_others() -> None:

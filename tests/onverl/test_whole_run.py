@@ -91,6 +91,33 @@ def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(st
     assert any((moved[name] - began[name]).abs().max() > 1e-4 for name in began)
 
 
+def test_what_an_adapter_learnt_is_in_the_exported_weights(stage: Any, tmp_path: Path) -> None:
+    """veRL's merger writes the adapter beside the weights that it began with; served, those would be untrained."""
+    _, model, tasks, service = stage
+    rows = write_rows(tasks[:8], tmp_path / "train.parquet", service.url)
+    lora = ("actor_rollout_ref.model.lora_rank=4", "actor_rollout_ref.model.lora_alpha=16", "trainer.save_freq=1")
+    run = train(*sizes(model, rows, tmp_path / "run", steps=1), *STAGE_1, *lora)
+    assert run.code == 0, run.log[-6000:]
+    exported = export(tmp_path / "run" / "global_step_1", tmp_path / "exported", environment_for("cpu"))
+    moved, began = weights(exported), weights(model)
+    assert moved.keys() == began.keys()
+    assert any((moved[name] - began[name]).abs().max() > 1e-4 for name in began)
+    assert (exported / "lora_adapter" / "adapter_config.json").is_file()
+
+
+def test_a_run_whose_every_question_is_lost_stops_with_the_reason_and_the_way_on(stage: Any, tmp_path: Path) -> None:
+    """veRL would ask fresh questions for ever; here no prompt fits into the context, as with a judge that is gone."""
+    _, model, tasks, service = stage
+    rows = write_rows(tasks[:8], tmp_path / "train.parquet", service.url)
+    narrow = ("data.max_prompt_length=16", "data.max_response_length=16")
+    run = train(*sizes(model, rows, tmp_path / "run", steps=2), *STAGE_1, *narrow)
+    assert run.code != 0
+    assert "questions gave no sample in one step" in run.log, run.log[-4000:]
+    assert "start the same command again" in run.log
+    assert "tokens fill the context of 32" in run.log
+    assert run.series("critic/score/mean") == []
+
+
 def test_the_stages_of_an_alternation_train_export_and_hand_on_what_they_trained(stage: Any, tmp_path: Path) -> None:
     _, model, tasks, service = stage
     for name in ("train", "dev"):

@@ -7,8 +7,7 @@ import torch.distributed
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-import training.onverl.loops
-import training.onverl.transformers_rollout  # noqa: F401  registers the rollout `hf`
+import training.onverl.loops  # noqa: F401  registers the loops and the rollout `hf`
 
 __all__ = ["CpuEngine", "join_group"]
 

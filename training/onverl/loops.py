@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from omegaconf import OmegaConf
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
 
+import training.onverl.rollouts  # noqa: F401  makes `rollout.name=hf` known beside veRL's own
 from mia_skill.agents.executor import Finder
 from mia_skill.core.errors import ConfigError, JudgeError
 from mia_skill.core.types import Passage
@@ -117,7 +118,8 @@ class MiaAgentLoop(AgentLoopBase):  # type: ignore[misc]
 
     def outputs(self, made: Rollout, sampler: ServerSampler, tools_s: float) -> list[AgentLoopOutput]:
         """One output for each conversation in which the model wrote."""
-        told = report(made) | {"tool_s": tools_s, "generate_s": sampler.seconds}
+        paid = {"executor": self.settings.executor_variant, "planner": self.settings.planner_variant}
+        told = report(made, paid[self.role]) | {"tool_s": tools_s, "generate_s": sampler.seconds}
         talks = [talk for talk in made.conversations if talk.written]
         versions = sampler.versions or [0]
         spent = AgentLoopMetrics(

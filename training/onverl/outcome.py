@@ -14,6 +14,7 @@ from training.reward import (
     ExecutorOutcome,
     PlannerOutcome,
     executor_reward,
+    executor_reward_without_tool,
     planner_reward,
     planner_reward_unsupervised,
 )
@@ -25,8 +26,9 @@ KEY = "mia"
 """Where the loop's report lies among the extra fields."""
 
 
-def report(made: Rollout) -> dict[str, Any]:
-    """What the reward needs to know of a rollout.
+def report(made: Rollout, variant: str = "paper") -> dict[str, Any]:
+    """What the reward, and whoever watches the run, need to know of a rollout. `variant` is `mia.executor_variant` or
+    `mia.planner_variant`.
 
     Raises:
         JudgeError: there is no sample in it.
@@ -35,11 +37,12 @@ def report(made: Rollout) -> dict[str, Any]:
         raise JudgeError(made.lost or "nobody judged this rollout: no sample", raw="")
     steps = made.episode.trajectory.steps if made.episode else ()
     kind = "executor" if isinstance(made.outcome, ExecutorOutcome) else "planner"
-    return {"kind": kind, "outcome": made.outcome.model_dump(mode="json"), "searches": len(steps)}
+    told = {"kind": kind, "variant": variant, "outcome": made.outcome.model_dump(mode="json"), "searches": len(steps)}
+    return told | {"group": made.task.name, "written": sum(talk.written for talk in made.conversations)}
 
 
-def reward_of(told: Mapping[str, Any], variant: str = "paper") -> float:
-    """The reward.
+def reward_of(told: Mapping[str, Any]) -> float:
+    """The reward, by the variant that the report names.
 
     Raises:
         InputError: the report is not one of ours.
@@ -47,10 +50,13 @@ def reward_of(told: Mapping[str, Any], variant: str = "paper") -> float:
     """
     try:
         if told["kind"] == "executor":
-            reward = executor_reward(ExecutorOutcome.model_validate(told["outcome"]))
+            run = ExecutorOutcome.model_validate(told["outcome"])
+            bare = told.get("variant") == "without_tool"
+            reward = executor_reward_without_tool(run) if bare else executor_reward(run)
         else:
             outcome = PlannerOutcome.model_validate(told["outcome"])
-            reward = planner_reward_unsupervised(outcome) if variant == "unsupervised" else planner_reward(outcome)
+            published = told.get("variant") == "unsupervised"
+            reward = planner_reward_unsupervised(outcome) if published else planner_reward(outcome)
     except (KeyError, TypeError, ValidationError) as cause:
         raise InputError(f"this rollout was not made by an agent loop of training.onverl.loops: {cause!r}") from None
     if reward is None:
@@ -63,7 +69,6 @@ async def compute_score(
     solution_str: str,
     ground_truth: object,
     extra_info: Mapping[str, Any] | None = None,
-    variant: str = "paper",
     **more: Any,
 ) -> dict[str, float]:
     """veRL's reward function: the score, and figures that become metrics.
@@ -78,7 +83,7 @@ async def compute_score(
     final = outcome.get("verdict", outcome.get("final"))
     first = outcome.get("first", final)
     return {
-        "score": reward_of(told, variant),
+        "score": reward_of(told),
         "acc": float(final == Outcome.CORRECT),
         "first_acc": float(first == Outcome.CORRECT),
         "format_ok": float(bool(outcome.get("format_ok"))),

@@ -26,7 +26,7 @@ class ServiceLimits(BaseModel):
     pause_s: float = Field(default=5.0, ge=0)
     """Between two tries of a service that is down. The rollouts wait, so the run pauses."""
     patience_s: float = Field(default=1800.0, ge=0)
-    """After so long the waiting rollouts end without a sample and the run stops."""
+    """After so long the waiting rollouts end without a sample; `mia_guards.most_lost` stops the run then."""
 
 
 class LoopSettings(BaseModel):
@@ -46,7 +46,10 @@ class LoopSettings(BaseModel):
     judge: EndpointConfig | None = None
     """A grader that is shown the gold answer, for answers in other words than the gold's; None: the same words."""
     services: ServiceLimits = ServiceLimits()
+    executor_variant: Literal["paper", "without_tool"] = "paper"
+    """How the Executor is paid: by eq. 2, or without its term for tool calls."""
     planner_variant: Literal["paper", "unsupervised"] = "paper"
+    """How the Planner is paid: by eq. 4, or as the published unsupervised code does (0.9 correct + 0.1 format)."""
 
 
 def read_settings(given: Mapping[str, Any] | None) -> LoopSettings:

@@ -14,7 +14,7 @@ from mia_skill.core.errors import BankUnwritableError, InputError, boundary
 from mia_skill.core.types import Outcome
 from training.curve import write_curve
 from training.guards import Guard, RunStopped
-from training.onverl.outcome import KEY
+from training.onverl.outcome import KEY, reward_of
 from training.onverl.settings import read_limits
 
 __all__ = ["GuardedTrainer", "figures_of"]
@@ -28,6 +28,8 @@ NAMES = {
     "drift": "training/rollout_probs_diff_mean",
     "searches": "mia/searches/mean",
     "right": "mia/acc/mean",
+    "length": "mia/written/mean",
+    "flat": "mia/flat/mean",
 }
 """Ours to veRL's."""
 POLL_S = 0.2
@@ -47,8 +49,34 @@ class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
         limits: Any = OmegaConf.to_container(given, resolve=True) if given is not None else None
         self.guard = Guard(read_limits(limits))
         self.replay_buffer.poll_interval = POLL_S
+        self.replay_buffer.refill_fn = self.refill
+        self.lost = 0
         check_folder(str(config.trainer.default_local_dir))
-        os.environ.setdefault("TENSORBOARD_DIR", str(Path(config.trainer.default_local_dir) / "tensorboard"))
+        os.environ.setdefault("TENSORBOARD_DIR", str(self.folder / "tensorboard"))
+
+    def refill(self, questions: int) -> int:
+        """Fresh questions for those that gave no sample; veRL would ask for ever.
+
+        Raises:
+            RunStopped: too many were lost since the last step: a service is down for good, or nobody can judge.
+        """
+        if self.replay_buffer.filter_groups_metric is None:  # else veRL also replaces groups that teach nothing
+            self.lost += questions
+        batch, most = int(self.config.data.train_batch_size), self.guard.limits.most_lost
+        if most is not None and self.lost >= most * batch:
+            self.global_steps -= 1  # this step has not moved a weight
+            if self.global_steps > 0:
+                self._save_checkpoint()
+            raise RunStopped(
+                f"{self.lost} questions gave no sample in one step: the workers' log says why ('no sample'). Bring the "
+                f"service back and start the same command again; checkpoints are in {self.folder}"
+            )
+        return int(self._add_prompts_to_generate(questions))
+
+    @property
+    def folder(self) -> Path:
+        """Of the checkpoints, and of the run's own log."""
+        return Path(self.config.trainer.default_local_dir)
 
     def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """veRL's figures of a step, then a look at them.
@@ -60,8 +88,8 @@ class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
         super()._compute_metrics(batch, metrics, *args, **kwargs)
         metrics.update(means_of(reports))
         figures = figures_of(metrics)
-        folder = Path(self.config.trainer.default_local_dir)
-        keep(folder, {"kind": str(self.config.data.get("mia_stage", "run")), "step": self.global_steps, **figures})
+        self.lost = 0
+        keep(self.folder, {"kind": str(self.config.data.get("mia_stage", "run")), "step": self.global_steps, **figures})
         why = self.guard.look(figures)
         if why is None:
             return
@@ -70,8 +98,9 @@ class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
         self.logger.log(data=metrics, step=self.global_steps)
         self.logger.finish()  # what is still buffered would be lost with this process
         raise RunStopped(
-            f"step {self.global_steps} was the last: {why}. Checkpoints are in {folder}; resume with other settings "
-            "(a lower actor.optim.lr, mia_guards.*), or from an earlier one with trainer.resume_mode=resume_path"
+            f"step {self.global_steps} was the last: {why}. Checkpoints are in {self.folder}; resume with "
+            "other settings (a lower actor.optim.lr, mia_guards.*), or from an earlier one with "
+            "trainer.resume_mode=resume_path"
         )
 
 
@@ -83,9 +112,10 @@ def figures_of(metrics: Mapping[str, Any]) -> dict[str, float]:
 def keep(folder: Path, line: Mapping[str, Any]) -> None:
     """The step's figures, and the curves so far as one page."""
     log = folder / "log.jsonl"
-    with boundary(BankUnwritableError, f"writing {log}", OSError), log.open("ab") as file:
-        file.write(orjson.dumps(line) + b"\n")
-    write_curve(log, folder / "curve.html")
+    with boundary(BankUnwritableError, f"writing {log}", OSError):
+        with log.open("ab") as file:
+            file.write(orjson.dumps(line) + b"\n")
+        write_curve(log, folder / "curve.html")
 
 
 def reports_of(batch: Any) -> list[dict[str, Any]]:
@@ -108,8 +138,12 @@ def means_of(reports: list[dict[str, Any]]) -> dict[str, float]:
         for name in ("tool_ok", "format_ok", "replanned"):
             if name in outcome:
                 found.setdefault(name, []).append(float(outcome[name]))
-        for name in ("searches", "tool_s", "generate_s"):
+        for name in ("searches", "tool_s", "generate_s", "written"):
             found.setdefault(name, []).append(float(told.get(name, 0.0)))
+    groups: dict[str, set[float]] = {}
+    for told in reports:
+        groups.setdefault(str(told.get("group")), set()).add(reward_of(told))
+    found |= {"flat": [float(len(rewards) == 1) for rewards in groups.values()]} if groups else {}
     return {f"mia/{name}/mean": sum(values) / len(values) for name, values in found.items()}
 
 

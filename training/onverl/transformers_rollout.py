@@ -1,7 +1,8 @@
 """`rollout.name=hf`: veRL's rollout served by transformers, where vLLM cannot be had: on a CPU, or as a fallback.
 
 One Ray actor a replica holds a copy of the policy and answers in batches (`training.tiny.LocalSampler`); the adapter
-in the training worker hands it the new weights after each update. Registered through veRL's own registries.
+in the training worker hands it the new weights after each update.
+`training.onverl.rollouts` makes it known to veRL.
 """
 
 import asyncio
@@ -11,8 +12,8 @@ from typing import Any
 
 import ray
 import torch
-from verl.workers.rollout.base import _ROLLOUT_REGISTRY, BaseRollout
-from verl.workers.rollout.replica import RolloutReplica, RolloutReplicaRegistry, TokenOutput
+from verl.workers.rollout.base import BaseRollout
+from verl.workers.rollout.replica import RolloutReplica, TokenOutput
 
 from training.decoder import PlainDecoder
 from training.policy import Sampled
@@ -20,7 +21,6 @@ from training.tiny import LocalSampler, load
 
 __all__ = ["TransformersAdapter", "TransformersReplica", "TransformersServer"]
 
-NAME = "hf"
 GATHER_S = 0.004
 """Requests come one by one through Ray: those within so many seconds share a batch."""
 
@@ -164,7 +164,3 @@ class TransformersAdapter(BaseRollout):  # type: ignore[misc]
 
 def server_name(rank: int) -> str:
     return f"transformers_server_{rank}"
-
-
-_ROLLOUT_REGISTRY[(NAME, "async")] = f"{__name__}.{TransformersAdapter.__name__}"
-RolloutReplicaRegistry.register(NAME, lambda: TransformersReplica)
