@@ -24,6 +24,7 @@ __all__ = [
     "check_launch",
     "environment_for",
     "export_command",
+    "flash_settings",
 ]
 
 Machine = Literal["one_gpu", "two_gpus", "eight_gpus", "many_nodes", "cpu"]
@@ -75,9 +76,7 @@ class Launch:
         }
         if self.other is not None:
             given |= {"+mia.other.base_url": self.other[0], "+mia.other.model": self.other[1]}
-        if self.machine != "cpu" and find_spec("flash_attn") is not None:
-            given |= FLASH
-        return (*(f"{key}={value}" for key, value in given.items()), *self.overrides)
+        return (*(f"{key}={value}" for key, value in given.items()), *flash_settings(self.machine), *self.overrides)
 
     def setting(self, key: str) -> str:
         """What the command says of a setting; the last word wins. Empty: nothing, so the files decide."""
@@ -101,6 +100,13 @@ class Launch:
         if not tracker.is_file():
             return None
         return self.out / f"global_step_{tracker.read_text().strip()}"
+
+
+def flash_settings(machine: str) -> list[str]:
+    """Batches without padding, where the machine can have them."""
+    if machine == "cpu" or find_spec("flash_attn") is None:
+        return []
+    return [f"{key}={value}" for key, value in FLASH.items()]
 
 
 def environment_for(machine: Machine, environment: Mapping[str, str] = os.environ) -> dict[str, str]:

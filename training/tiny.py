@@ -35,7 +35,7 @@ from training.policy import Conversation, Renderer, Sampled
 from training.rollout import Rollout
 from training.task import Task
 
-__all__ = ["Learner", "LocalSampler", "Row", "Stats", "grpo_step", "load", "rows_of"]
+__all__ = ["BETAS", "Learner", "LocalSampler", "Row", "Stats", "grpo_step", "load", "rows_of"]
 
 
 def load(path: str | Path, device: str) -> tuple[Any, Any]:
@@ -52,6 +52,8 @@ def load(path: str | Path, device: str) -> tuple[Any, Any]:
     return model.to(device), tokenizer
 
 
+BETAS = (0.9, 0.98)
+"""Of AdamW, for every learner of ours."""
 QUIET_TURNS = 8
 """Turns of the event loop in which nobody must have joined: a caller needs a few from one reply to its next."""
 
@@ -220,7 +222,7 @@ class Learner:
         self.lora, self.mean = bool(lora_rank), mean
         self.renderer = Renderer(tokenizer)
         trained = [weight for weight in model.parameters() if weight.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(trained, lr=lr, betas=BETAS, weight_decay=0.0)
         self.fast = model.device.type == "cuda"
         config = self._plain().config
         decoder: Any
