@@ -8,13 +8,15 @@ from pathlib import Path
 import orjson
 
 from mia_skill.core.errors import ConfigError, MiaError
-from training.outside import METRICS, read_groups
+from training.outside import METRICS, OutsideLearner, read_groups
 from training.policy_store import Learner, ScriptedLearner
 from training.replies import Writing
 
 __all__ = ["KINDS", "Choice", "learner_of"]
 
-KINDS = ("scripted", "tiny", "lora")
+HERE = ("scripted", "tiny", "lora")
+"""Those that can be one update as a process of this module."""
+KINDS = (*HERE, "verl")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Choice:
     device: str = "cpu"
     lr: float = 1e-5
     rank: int = 0
+    gpus: int = 1
+    """Processes of one update, each with a GPU of its own (verl)."""
     how: Writing = field(default_factory=Writing)
 
 
@@ -41,7 +45,8 @@ def learner_of(choice: Choice) -> Learner:
     """The learner. What needs torch is imported for it only.
 
     Raises:
-        ConfigError: it needs a model folder, or there is no such learner.
+        ConfigError: it needs a model folder, cannot have what was chosen, or there is no such learner.
+        MissingExtraError: veRL is not installed.
     """
     if choice.kind == "scripted":
         return ScriptedLearner(choice.texts)
@@ -53,6 +58,8 @@ def learner_of(choice: Choice) -> Learner:
         from training.local import LocalLearner
 
         return LocalLearner(choice.model, choice.device, choice.lr, choice.rank, choice.how)
+    if choice.kind == "verl":
+        return verl_learner(choice, choice.model)
     import httpx
 
     from training.adapter import AdapterPool
@@ -65,10 +72,29 @@ def learner_of(choice: Choice) -> Learner:
     )  # fmt: skip
 
 
+def verl_learner(choice: Choice, model: Path) -> OutsideLearner:
+    """Policies of this process, each update a process of veRL's.
+
+    Raises:
+        ConfigError: it was to train an adapter.
+        MissingExtraError: veRL is not installed.
+    """
+    from training.launch import Machine, check_installed
+    from training.local import LocalLearner
+    from training.onverl.update import update_command
+
+    if choice.rank:
+        raise ConfigError("the verl learner trains all weights: leave --rank out, or take --updater tiny or lora")
+    machine: Machine = "cpu" if choice.device == "cpu" else "one_gpu"
+    check_installed(machine, ("rollout.name=none",))
+    inner = LocalLearner(model, choice.device, choice.lr, how=choice.how)
+    return OutsideLearner(inner, update_command(machine, choice.lr, choice.gpus), choice.work.parent / "outside")
+
+
 def main(arguments: list[str]) -> int:
     """One update: the policy of `--parent` learns from `--groups` and is written to `--out`."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("kind", choices=HERE)
     for name in ("parent", "groups", "out", "model"):
         parser.add_argument(f"--{name}", type=Path, required=name != "model")
     parser.add_argument("--text", action="append", default=[])

@@ -1,7 +1,7 @@
 """Updates in a process of their own: it may be killed, fail or hang, and whoever serves does not notice.
 
-This is also the seam for trainers that are not ours (veRL): any command that reads a model folder and `groups.jsonl`
-and writes a new model folder is an updater.
+This is also the seam for trainers that are not ours: any command that reads a model folder and `groups.jsonl` and
+writes a new model folder is an updater. veRL's is `training.onverl.update`.
 """
 
 import shutil
@@ -28,7 +28,8 @@ METRICS = "metrics.json"
 @dataclass
 class OutsideLearner:
     """Runs `command` for every update. In it `{parent}` is the folder of the policy to start from, `{groups}` the file
-    of rollouts, `{out}` the folder to write; `{out}/metrics.json` may hold figures."""
+    of rollouts, `{out}` the folder to write; `{out}/metrics.json` may hold figures, of which `rows` are the
+    conversations that moved a weight."""
 
     inner: Learner
     """Loads what the command wrote."""
@@ -49,7 +50,7 @@ class OutsideLearner:
         return self.inner.load(folder)
 
     def update(self, policy: Policy, groups: Sequence[Group]) -> tuple[Policy, dict[str, float]]:
-        """Run the command and load what it wrote.
+        """Run the command and load what it wrote; the same policy where it says that no row moved it (`rows` is 0).
 
         Raises:
             TrainingError: it failed, was killed, took too long, or wrote nothing.
@@ -70,7 +71,7 @@ class OutsideLearner:
         with boundary(TrainingError, "reading what the trainer wrote", OSError, ValueError, TypeError):
             if metrics.is_file():
                 figures |= {str(name): float(value) for name, value in orjson.loads(metrics.read_bytes()).items()}
-            made = self.inner.load(out)
+            made = policy if figures.get("rows") == 0 else self.inner.load(out)
         return made, figures
 
     def _run(self, places: dict[str, str]) -> None:

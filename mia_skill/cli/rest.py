@@ -79,17 +79,19 @@ def stream() -> None:
 )
 @click.option(
     "--updater",
-    type=click.Choice(["scripted", "tiny", "lora"]),
+    type=click.Choice(["scripted", "tiny", "lora", "verl"]),
     default="scripted",
     show_default=True,
-    help="scripted: a rehearsal without torch. tiny: weights in this process. lora: adapters of a running vLLM.",
+    help="scripted: a rehearsal without torch. tiny: weights in this process. lora: adapters of a running vLLM. "
+    "verl: as tiny, each update a process of veRL's.",
 )
-@click.option("--model", type=click.Path(file_okay=False, path_type=Path), help="Folder of the model (tiny, lora).")
+@click.option("--model", type=click.Path(file_okay=False, path_type=Path), help="Folder of the model (not scripted).")
 @click.option("--vllm", "vllm_url", default="http://127.0.0.1:8100", show_default=True, help="Its server (lora).")
 @click.option("--served", default="mia", show_default=True, help="Served name of the base model (lora).")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--lr", default=1e-5, show_default=True, type=click.FloatRange(0, 1))
 @click.option("--rank", default=0, show_default=True, type=click.IntRange(0, 256), help="Of the adapter.")
+@click.option("--gpus", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes an update (verl).")
 @click.option("--trainer", help="A command that makes each update: {parent}, {groups} and {out} in it are replaced.")
 @click.option(
     "--canaries",
@@ -215,7 +217,10 @@ def chosen_learner(place: Path, texts: tuple[str, ...], trainer: str | None, par
         device=parts["device"],
         lr=parts["lr"],
         rank=parts["rank"],
+        gpus=parts["gpus"],
     )
+    if trainer and parts["updater"] == "verl":
+        raise ConfigError("--updater verl brings its own trainer: leave --trainer out, or take --updater tiny with it")
     inner = learner_of(choice)
     return OutsideLearner(inner, shlex.split(trainer), place / "outside") if trainer else inner
 

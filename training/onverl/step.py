@@ -9,7 +9,8 @@ is driven without Ray, one process a GPU, as veRL's own supervised trainer does 
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial as bound
 from pathlib import Path
@@ -35,6 +36,8 @@ from training.tiny import BETAS, Row, rows_of
 
 __all__ = ["Settings", "step"]
 
+ALONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+"""What torchrun would say to one process; veRL's worker asks for all of it."""
 HF_FOLDER = "huggingface"
 """Where veRL's writer puts what transformers loads."""
 
@@ -77,21 +80,19 @@ def step(parent: Path, groups: Sequence[Group], place: Path, settings: Settings)
     return {**figures, **told, "seconds": perf_counter() - began}
 
 
-class joined:
+@contextmanager
+def joined() -> Iterator[None]:
     """The process group: torchrun's, or one of this process alone, which needs no port."""
-
-    def __enter__(self) -> None:
-        alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
-        here = "RANK" not in os.environ
-        for name, value in alone.items():
-            os.environ.setdefault(name, value)
-        get_torch_device().set_device(int(os.environ["LOCAL_RANK"]))
-        kind = get_device_name()
-        backend = "gloo" if kind == "cpu" else f"cpu:gloo,{kind}:{get_nccl_backend()}"
-        own = {"store": torch.distributed.HashStore(), "rank": 0, "world_size": 1} if here else {}
-        torch.distributed.init_process_group(backend, **own)
-
-    def __exit__(self, *_: object) -> None:
+    own: dict[str, Any] = {}
+    if "RANK" not in os.environ:
+        own = {"store": torch.distributed.HashStore(), "rank": 0, "world_size": 1}
+        os.environ.update(ALONE)
+    get_torch_device().set_device(int(os.environ["LOCAL_RANK"]))
+    kind = get_device_name()
+    torch.distributed.init_process_group("gloo" if kind == "cpu" else f"cpu:gloo,{kind}:{get_nccl_backend()}", **own)
+    try:
+        yield
+    finally:
         torch.distributed.destroy_process_group()
 
 
@@ -147,7 +148,7 @@ def first(value: Any) -> Any:
 
 
 def share(rows: Sequence[Row], rank: int, ranks: int) -> list[Row]:
-    """Every `ranks`-th row by length. All shares are of one size: a copy without advantage fills up and moves nothing."""
+    """Every `ranks`-th row by length. All shares are of one size: copies without advantage fill up and move nothing."""
     ordered = sorted(rows, key=lambda row: -len(row.talk.ids))
     ordered += [Row(ordered[-1].talk, 0.0, ordered[-1].weight)] * (-len(ordered) % ranks)
     return ordered[rank::ranks]

@@ -1,4 +1,4 @@
-"""One GRPO step by veRL on rollouts that exist already: `python -m training.onverl.update --parent ... --groups ... --out ...`.
+"""One GRPO step by veRL on rollouts that exist: `python -m training.onverl.update --parent A --groups B --out C`.
 
 The trainer of `mia stream serve --updater verl`; any `--trainer` may call it. On several GPUs it is started as
 `torchrun --standalone --nproc-per-node N -m training.onverl.update ...`: every process reads the same files and takes
@@ -14,21 +14,22 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import orjson
+from pydantic import ValidationError
 
 from mia_skill.core.errors import InputError, MiaError, TrainingError, boundary
 from training.groups import Group
-from training.launch import MACHINES, check_installed, environment_for
+from training.launch import MACHINES, Machine, check_installed, environment_for
 from training.model_folder import model_shape
 from training.outside import METRICS, read_groups
 
 __all__ = ["check_groups", "main", "update_command"]
 
 
-def update_command(machine: str, lr: float, processes: int = 1) -> list[str]:
+def update_command(machine: Machine, lr: float, processes: int = 1) -> list[str]:
     """What `OutsideLearner` runs; more than one process is veRL on as many GPUs of this machine."""
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
     started = [*(torchrun if processes > 1 else []), "training.onverl.update"]
@@ -61,8 +62,12 @@ def check_groups(groups: Sequence[Group], parent: Path) -> None:
 
 def read_checked(file: Path, parent: Path) -> tuple[Group, ...]:
     """The rollouts. Raises: InputError: there are none, or they do not fit."""
-    with boundary(InputError, f"reading {file}", OSError, ValueError):  # a line that is no group is a ValueError
-        groups = read_groups(file)
+    try:
+        with boundary(InputError, f"reading {file}", OSError):
+            groups = read_groups(file)
+    except ValidationError as cause:
+        problem = cause.errors(include_url=False, include_context=False)[0]
+        raise InputError(f"{file}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
     check_groups(groups, parent)
     return groups
 
@@ -103,6 +108,16 @@ def run(given: argparse.Namespace) -> None:
             partial.rename(given.out)
 
 
+def told(work: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
+    """`work`, whose failure torchrun, where it is what started us, says last and not as "exitcode 1"."""
+    if "TORCHELASTIC_ERROR_FILE" not in os.environ:
+        return work
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    recorded: Callable[[argparse.Namespace], None] = record(work)
+    return recorded
+
+
 def main(arguments: Sequence[str]) -> int:
     """One GRPO step by veRL: the policy of `--parent` learns from `--groups` and is written to `--out`."""
     parser = argparse.ArgumentParser(prog="training.onverl.update", description=main.__doc__)
@@ -114,7 +129,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--tokens-per-batch", type=int, default=32_768, help="of one GPU at a time")
     given = parser.parse_args(arguments)
     try:
-        run(given)
+        told(run)(given)
     except MiaError as error:
         sys.stderr.write(f"{error}\n")
         return 1
