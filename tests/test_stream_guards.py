@@ -269,6 +269,24 @@ def test_a_learner_that_needs_a_model_says_so(tmp_path: Path) -> None:
     assert "--model" in done.output
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ([], "training needs verl, and this Python has none; it has an environment of its own"),
+        (["--rank", "8"], "leave --rank out"),
+        (["--trainer", "true"], "leave --trainer out"),
+    ],
+)
+def test_the_verl_updater_says_what_it_needs_before_anything_is_served(
+    tmp_path: Path, more: list[str], told: str
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    serve = ["stream", "serve", "--updater", "verl", "--model", str(tmp_path), "--port", "0", *more]
+    done = CliRunner().invoke(main, ["--home", str(tmp_path / "home"), *serve])
+    assert done.exit_code == 1
+    assert told in done.output
+
+
 async def test_canaries_come_from_a_file_and_a_version_they_refuse_is_not_served(trainer: Make, tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text('{"question": "is it?", "ground_truth": "yes"}\n')
     one = trainer(canary=canary_of(tmp_path / "c.jsonl", same_text))

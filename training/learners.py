@@ -80,15 +80,17 @@ def verl_learner(choice: Choice, model: Path) -> OutsideLearner:
         MissingExtraError: veRL is not installed.
     """
     from training.launch import Machine, check_installed
-    from training.local import LocalLearner
-    from training.onverl.update import update_command
 
     if choice.rank:
         raise ConfigError("the verl learner trains all weights: leave --rank out, or take --updater tiny or lora")
     machine: Machine = "cpu" if choice.device == "cpu" else "one_gpu"
     check_installed(machine, ("rollout.name=none",))
+    from training.local import LocalLearner
+    from training.onverl.update import update_command
+
     inner = LocalLearner(model, choice.device, choice.lr, how=choice.how)
-    return OutsideLearner(inner, update_command(machine, choice.lr, choice.gpus), choice.work.parent / "outside")
+    command = update_command(machine, choice.lr, choice.gpus, choice.work / "moments")
+    return OutsideLearner(inner, command, choice.work.parent / "outside")
 
 
 def main(arguments: list[str]) -> int:

@@ -81,8 +81,7 @@ def flat(weights: dict[str, Any]) -> Any:
     return torch.cat([value.flatten() for name, value in sorted(weights.items()) if name != "lm_head.weight"])
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-async def test_a_step_by_verl_is_the_step_of_tiny(model: Path, tmp_path: Path, processes: int) -> None:
+async def test_a_step_by_verl_is_the_step_of_tiny(model: Path, tmp_path: Path) -> None:
     """Two AdamW steps from zero moments move a weight by lr x g / (|g| + 1e-8): the same but where a gradient is so
     near to zero that the rounding of another order of sums counts. The gradient's direction is compared by its norm
     before clipping and by the cosine of what moved, the weights to a hundredth of the learning rate."""
@@ -90,7 +89,7 @@ async def test_a_step_by_verl_is_the_step_of_tiny(model: Path, tmp_path: Path, p
 
     from training.tiny import Learner, load
 
-    outside = learner(model, tmp_path, processes)
+    outside = learner(model, tmp_path)
     start = outside.start()
     assert isinstance(start, LocalPolicy)
     groups = await mixed(start)
@@ -106,6 +105,30 @@ async def test_a_step_by_verl_is_the_step_of_tiny(model: Path, tmp_path: Path, p
     assert float(torch.cosine_similarity(there - before, here - before, dim=0)) > 0.9999
     assert float(((there - here).abs() < LR / 100).float().mean()) > 0.999
     assert float((there - before).abs().max()) == pytest.approx(LR, rel=0.01)
+
+
+async def test_two_steps_on_two_processes_are_those_of_tiny_and_after_going_back_there_are_no_moments(
+    model: Path, tmp_path: Path
+) -> None:
+    """torchrun and gloo, model and rows shared out. In the second step AdamW's betas and moments count."""
+    from training.tiny import Learner, load
+
+    outside = learner(model, tmp_path, processes=2)
+    start = outside.start()
+    assert isinstance(start, LocalPolicy)
+    first, second = await mixed(start), [await sampled(start, "e", [0.0, 1.0, 0.3])]
+    once, begun = outside.update(start, first)
+    twice, gone_on = outside.update(once, second)
+    anew, gone_back = outside.update(once, second)
+    tiny = Learner(*load(model, "cpu"), lr=LR, sample_batch=64, context=128)
+    for groups in (first, second):
+        tiny.update(played_of(groups))
+    assert isinstance(twice, LocalPolicy)
+    assert isinstance(anew, LocalPolicy)
+    assert [one["moments"] for one in (begun, gone_on, gone_back)] == [0.0, 1.0, 0.0]
+    here = flat(tiny.weights())
+    assert float(((flat(twice.model.state_dict()) - here).abs() < LR / 100).float().mean()) > 0.999
+    assert float(((flat(anew.model.state_dict()) - here).abs() < LR / 100).float().mean()) < 0.5
 
 
 async def test_equal_rewards_change_nothing_and_make_no_version(model: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.distributed
 from hydra import compose, initialize_config_module
+from safetensors import SafetensorError
 from verl.trainer.config import CheckpointConfig
 from verl.utils import tensordict_utils as tu
 from verl.utils.config import omega_conf_to_dataclass
@@ -31,6 +32,7 @@ from verl.workers.utils.losses import ppo_loss
 from mia_skill.core.errors import TrainingError, boundary
 from training.groups import Group
 from training.launch import flash_settings
+from training.onverl.moments import keep, take
 from training.replies import played_of
 from training.tiny import BETAS, Row, rows_of
 
@@ -38,6 +40,8 @@ __all__ = ["Settings", "step"]
 
 ALONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 """What torchrun would say to one process; veRL's worker asks for all of it."""
+FOREIGN = (RuntimeError, ValueError, AssertionError, OSError, SafetensorError)
+"""How veRL, torch and a full disk fail; out of memory is a RuntimeError."""
 HF_FOLDER = "huggingface"
 """Where veRL's writer puts what transformers loads."""
 
@@ -52,6 +56,8 @@ class Settings:
     clip: float = 0.2
     tokens_per_batch: int = 32_768
     """Of one GPU at a time; a longer row is a batch of its own."""
+    state: Path | None = None
+    """Where AdamW's moments are kept between updates; None: each begins with none."""
 
 
 def step(parent: Path, groups: Sequence[Group], place: Path, settings: Settings) -> dict[str, float]:
@@ -70,14 +76,15 @@ def step(parent: Path, groups: Sequence[Group], place: Path, settings: Settings)
             with boundary(TrainingError, f"copying {parent}", OSError):
                 shutil.copytree(parent, place, dirs_exist_ok=True)
         return figures
-    with boundary(TrainingError, "veRL's step", RuntimeError, ValueError, AssertionError, OSError), joined():
+    with boundary(TrainingError, "veRL's step", *FOREIGN), joined():
         longest = max(len(row.talk.ids) for row in rows)
         worker = worker_of(parent, settings, max(settings.tokens_per_batch, longest))
+        known = settings.state is not None and take(worker, settings.state, parent, settings.lr)
         told = trained(worker, rows, rollouts)
         if not math.isfinite(told["grad_norm"]):
             raise TrainingError("the gradient is not finite: lower the learning rate, or look at the rewards")
-        write(worker, place)
-    return {**figures, **told, "seconds": perf_counter() - began}
+        write(worker, place, settings.state)
+    return {**figures, **told, "moments": float(known), "seconds": perf_counter() - began}
 
 
 @contextmanager
@@ -112,7 +119,7 @@ def config_of(parent: Path, settings: Settings, tokens: int) -> Any:
 
 
 def worker_of(parent: Path, settings: Settings, tokens: int) -> TrainingWorker:
-    """veRL's worker with the model and a fresh optimizer, made as veRL's hybrid worker makes its actor."""
+    """veRL's worker with the model and an optimizer without moments, made as veRL's hybrid worker makes its actor."""
     config = config_of(parent, settings, tokens)
     actor = omega_conf_to_dataclass(config.actor)
     actor.model_config = omega_conf_to_dataclass(config.model)
@@ -124,7 +131,9 @@ def worker_of(parent: Path, settings: Settings, tokens: int) -> TrainingWorker:
             model_config=actor.model_config,
             engine_config=actor.engine,
             optimizer_config=actor.optim,
-            checkpoint_config=CheckpointConfig(save_contents=["hf_model"]),
+            checkpoint_config=CheckpointConfig(
+                save_contents=["hf_model", *(["optimizer"] if settings.state else [])], load_contents=["optimizer"]
+            ),
         )
     )
     worker.reset()
@@ -172,11 +181,13 @@ def batch_of(rows: Sequence[Row], rollouts: int, size: int) -> Any:
     return tu.get_tensordict(nested, told_all | {"epochs": 1, "dataloader_kwargs": {"shuffle": False}})
 
 
-def write(worker: TrainingWorker, place: Path) -> None:
-    """The folder that transformers and vLLM load, by veRL's own writer."""
+def write(worker: TrainingWorker, place: Path, state: Path | None) -> None:
+    """The folder that transformers and vLLM load, by veRL's own writer; the moments beside it go to `state`."""
     worker.save_checkpoint(str(place))
     if torch.distributed.get_rank() == 0:
         for file in list((place / HF_FOLDER).iterdir()):
             file.rename(place / file.name)
         (place / HF_FOLDER).rmdir()
         (place / "fsdp_config.json").unlink()
+        if state is not None:
+            keep(state, place)

@@ -5,9 +5,9 @@ The trainer of `mia stream serve --updater verl`; any `--trainer` may call it. O
 its share of the rows. Before torch and veRL are imported, all that can be known to fail is looked at here; the step is
 in `step.py`.
 
-No optimizer state is kept: each update begins with AdamW's moments at zero, so its step is of the size of `--lr` in
-every weight that has a gradient. A version is a folder that can be gone back to, and moments of another version would
-push it where it never went; kept beside each version they would be twice its size.
+AdamW's moments are kept in the folder `--state` (`moments.py`): one set, used where `--parent` is the version that was
+made last, and not after going back. Without it each update begins with none, and its step is of the size of `--lr` in
+every weight that has a gradient, however small.
 """
 
 import argparse
@@ -29,12 +29,13 @@ from training.outside import METRICS, read_groups
 __all__ = ["check_groups", "main", "update_command"]
 
 
-def update_command(machine: Machine, lr: float, processes: int = 1) -> list[str]:
+def update_command(machine: Machine, lr: float, processes: int = 1, state: Path | None = None) -> list[str]:
     """What `OutsideLearner` runs; more than one process is veRL on as many GPUs of this machine."""
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
     started = [*(torchrun if processes > 1 else []), "training.onverl.update"]
     places = ("--parent", "{parent}", "--groups", "{groups}", "--out", "{out}")
-    return [sys.executable, "-m", *started, "--machine", machine, "--lr", str(lr), *places]
+    kept = ["--state", str(state).replace("{", "{{").replace("}", "}}")] if state else []
+    return [sys.executable, "-m", *started, "--machine", machine, "--lr", str(lr), *kept, *places]
 
 
 def check_groups(groups: Sequence[Group], parent: Path) -> None:
@@ -100,7 +101,7 @@ def run(given: argparse.Namespace) -> None:
     os.environ.update(environment_for(given.machine))  # read by veRL while it is imported
     from training.onverl.step import Settings, step
 
-    settings = Settings(given.machine, given.lr, given.clip, given.tokens_per_batch)
+    settings = Settings(given.machine, given.lr, given.clip, given.tokens_per_batch, given.state)
     figures = step(given.parent, groups, partial, settings)
     if leads:
         with boundary(TrainingError, f"writing {given.out}", OSError):
@@ -127,6 +128,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--lr", type=float, default=1e-6)
     parser.add_argument("--clip", type=float, default=0.2)
     parser.add_argument("--tokens-per-batch", type=int, default=32_768, help="of one GPU at a time")
+    parser.add_argument("--state", type=Path, help="folder of AdamW's moments, kept for the next update")
     given = parser.parse_args(arguments)
     try:
         told(run)(given)
