@@ -230,6 +230,18 @@ async def test_a_trainer_that_hangs_is_ended(trainer: Make, tmp_path: Path) -> N
         await learn(one, "a", [1.0, 0.0])
 
 
+async def test_a_trainer_that_takes_too_long_is_asked_to_end_so_that_it_can_end_what_it_started(
+    trainer: Make, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    script = "import pathlib, signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(told.write_text('end')))\n"
+    slow = [sys.executable, "-c", f"{script}told = pathlib.Path({str(told)!r})\ntold.touch()\nsignal.pause()"]
+    one = trainer(OutsideLearner(ScriptedLearner(), slow, tmp_path / "o", limit_s=2.0))
+    with pytest.raises(TrainingError, match="timed out"):
+        await learn(one, "a", [1.0, 0.0])
+    assert await anyio.Path(told).read_text() == "end"
+
+
 async def test_an_update_in_another_process_is_the_same_as_here(trainer: Make, tmp_path: Path) -> None:
     one = trainer(OutsideLearner(ScriptedLearner(), own_command("scripted"), tmp_path / "o"))
     assert await learn(one, "a", [0.0, 1.0])

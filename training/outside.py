@@ -23,6 +23,7 @@ __all__ = ["OutsideLearner", "read_groups", "write_groups"]
 KEEP = 4
 """Folders of the latest updates."""
 METRICS = "metrics.json"
+GRACE_S = 30.0
 
 
 @dataclass
@@ -77,10 +78,30 @@ class OutsideLearner:
     def _run(self, places: dict[str, str]) -> None:
         command = [part.format_map(places) for part in self.command]
         with boundary(TrainingError, "the trainer", OSError, subprocess.TimeoutExpired):
-            done = subprocess.run(command, capture_output=True, timeout=self.limit_s, check=False)
-        if done.returncode:
-            why = done.stderr.decode(errors="replace").strip()[-400:]
-            raise TrainingError(f"the trainer ended with {done.returncode}: {why or 'it was killed'}")
+            code, told = ended(command, self.limit_s)
+        if code:
+            why = told.decode(errors="replace").strip()[-400:]
+            raise TrainingError(f"the trainer ended with {code}: {why or 'it was killed'}")
+
+
+def ended(command: Sequence[str], limit_s: float) -> tuple[int, bytes]:
+    """Its exit code, and what it said on stderr. One that takes too long is asked to end first: torchrun ends the
+    processes that it started then, and leaves them running when it is killed.
+
+    Raises:
+        TimeoutExpired: it took too long, and is gone.
+    """
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        try:
+            _, told = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            try:
+                process.communicate(timeout=GRACE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    return process.returncode, told
 
 
 def write_groups(path: Path, groups: Iterable[Group]) -> None:

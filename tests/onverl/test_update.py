@@ -16,6 +16,7 @@ from random_llama import saved
 
 from mia_skill.core.errors import ConfigError, TrainingError
 from training.groups import Group, Rollout, Tokens
+from training.launch import MACHINES, Machine
 from training.learners import Choice, learner_of
 from training.local import LocalPolicy
 from training.onverl.update import main, update_command
@@ -213,6 +214,21 @@ def test_torchrun_says_of_a_failed_update_what_failed(model: Path, tmp_path: Pat
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode
     assert "no rollout has tokens" in done.stderr[-400:]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_step_has_the_method_of_mia_train_on_every_machine(machine: Machine, model: Path) -> None:
+    from verl.utils.config import omega_conf_to_dataclass
+
+    from training.onverl.step import Settings, config_of
+
+    config = config_of(model, Settings(machine, lr=2e-6, clip=0.3), 64)
+    actor = omega_conf_to_dataclass(config.actor)
+    assert (actor.strategy, actor.loss_agg_mode, actor.use_kl_loss) == ("fsdp2", "seq-mean-token-mean", False)
+    assert (actor.optim.lr, tuple(actor.optim.betas), actor.optim.weight_decay) == (2e-6, (0.9, 0.98), 0.0)
+    assert (actor.optim.clip_grad, actor.clip_ratio_low, actor.clip_ratio_high) == (1.0, 0.3, 0.3)
+    assert (config.model.use_fused_kernels, config.model.path) == (True, str(model))
+    assert actor.engine.mixed_precision == ({"param_dtype": "fp32"} if machine == "cpu" else None)
 
 
 def test_an_adapter_is_not_trained_by_verl(model: Path, tmp_path: Path) -> None:

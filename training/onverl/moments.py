@@ -52,11 +52,12 @@ def take(worker: Any, state: Path, parent: Path, lr: float) -> bool:
 
 def keep(state: Path, made: Path) -> None:
     """Move the moments that veRL wrote into the folder of a new version to where the next update finds them."""
-    fresh = state.with_name(f"{state.name}.partial")
+    fresh = made.with_name(f"{made.name}.moments")  # not beside `state`: an update of a killed server may still run
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    fresh.mkdir()
     for file in list(made.glob(f"{FILES}*")):
         shutil.move(file, fresh / file.name)
     (fresh / MARK).write_text(mark_of(made))
     shutil.rmtree(state, ignore_errors=True)
-    fresh.rename(state)
+    state.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(fresh, state)
