@@ -4,6 +4,7 @@ This is also the seam for trainers that are not ours: any command that reads a m
 writes a new model folder is an updater. veRL's is `training.onverl.update`.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,8 @@ KEEP = 4
 """Folders of the latest updates."""
 METRICS = "metrics.json"
 GRACE_S = 30.0
+PLACE = re.compile(r"\{(parent|groups|out)\}")
+"""Other braces in a command are its own."""
 
 
 @dataclass
@@ -76,7 +79,7 @@ class OutsideLearner:
         return made, figures
 
     def _run(self, places: dict[str, str]) -> None:
-        command = [part.format_map(places) for part in self.command]
+        command = [PLACE.sub(lambda found: places[found[1]], part) for part in self.command]
         with boundary(TrainingError, "the trainer", OSError, subprocess.TimeoutExpired):
             code, told = ended(command, self.limit_s)
         if code:

@@ -34,7 +34,7 @@ def update_command(machine: Machine, lr: float, processes: int = 1, state: Path 
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
     started = [*(torchrun if processes > 1 else []), "training.onverl.update"]
     places = ("--parent", "{parent}", "--groups", "{groups}", "--out", "{out}")
-    kept = ["--state", str(state).replace("{", "{{").replace("}", "}}")] if state else []
+    kept = ["--state", str(state)] if state else []
     return [sys.executable, "-m", *started, "--machine", machine, "--lr", str(lr), *kept, *places]
 
 
