@@ -18,7 +18,6 @@ from mia_skill.core.errors import ConfigError, TrainingError
 from training.groups import Group, Rollout, Tokens
 from training.launch import MACHINES, Machine
 from training.learners import Choice, learner_of
-from training.local import LocalPolicy
 from training.onverl.update import main, update_command
 from training.outside import OutsideLearner, write_groups
 from training.replies import Writing, played_of
@@ -45,7 +44,7 @@ def learner(model: Path, work: Path, processes: int = 1) -> OutsideLearner:
     return made
 
 
-async def sampled(policy: LocalPolicy, key: str, rewards: Sequence[float | None], talks: int = 1) -> Group:
+async def sampled(policy: Any, key: str, rewards: Sequence[float | None], talks: int = 1) -> Group:
     """Rollouts of `talks` conversations, whose log-probabilities are those of a policy that has moved on since."""
     shaken = random.Random(key)
     told = [await policy.sample(f"say {key} {talk}", len(rewards)) for talk in range(talks)]
@@ -61,7 +60,7 @@ def aged(tokens: Tokens, shaken: random.Random) -> Tokens:
     return tokens.model_copy(update={"logprobs": tuple(moved)})
 
 
-async def mixed(policy: LocalPolicy) -> list[Group]:
+async def mixed(policy: Any) -> list[Group]:
     """Groups of unlike sizes, one of conversations of two parts, one with a sample that nobody could judge."""
     return [
         await sampled(policy, "a", [0.1, 0.9, 0.4, 0.0]),
@@ -91,11 +90,9 @@ async def test_a_step_by_verl_is_the_step_of_tiny(model: Path, tmp_path: Path) -
     from training.tiny import Learner, load
 
     outside = learner(model, tmp_path)
-    start = outside.start()
-    assert isinstance(start, LocalPolicy)
+    start: Any = outside.start()
     groups = await mixed(start)
     made, figures = outside.update(start, groups)
-    assert isinstance(made, LocalPolicy)
     tiny = Learner(*load(model, "cpu"), lr=LR, sample_batch=64, context=128)
     stats = tiny.update(played_of(groups))
     before, here, there = (flat(one) for one in (start.model.state_dict(), tiny.weights(), made.model.state_dict()))
@@ -115,8 +112,7 @@ async def test_two_steps_on_two_processes_are_those_of_tiny_and_after_going_back
     from training.tiny import Learner, load
 
     outside = learner(model, tmp_path, processes=2)
-    start = outside.start()
-    assert isinstance(start, LocalPolicy)
+    start: Any = outside.start()
     first, second = await mixed(start), [await sampled(start, "e", [0.0, 1.0, 0.3])]
     once, begun = outside.update(start, first)
     twice, gone_on = outside.update(once, second)
@@ -124,8 +120,6 @@ async def test_two_steps_on_two_processes_are_those_of_tiny_and_after_going_back
     tiny = Learner(*load(model, "cpu"), lr=LR, sample_batch=64, context=128)
     for groups in (first, second):
         tiny.update(played_of(groups))
-    assert isinstance(twice, LocalPolicy)
-    assert isinstance(anew, LocalPolicy)
     assert [one["moments"] for one in (begun, gone_on, gone_back)] == [0.0, 1.0, 0.0]
     here = flat(tiny.weights())
     assert float(((flat(twice.model.state_dict()) - here).abs() < LR / 100).float().mean()) > 0.999
@@ -136,14 +130,12 @@ async def test_equal_rewards_change_nothing_and_make_no_version(model: Path, tmp
     import torch
 
     outside = learner(model, tmp_path)
-    start = outside.start()
-    assert isinstance(start, LocalPolicy)
+    start: Any = outside.start()
     groups = [await sampled(start, "a", [0.5] * 3), await sampled(start, "b", [None, 1.0])]
     made, figures = outside.update(start, groups)
     assert (made is start, figures["rows"]) == (True, 0.0)
     (out,) = written(tmp_path)
     again = outside.load(out)
-    assert isinstance(again, LocalPolicy)
     assert torch.equal(flat(again.model.state_dict()), flat(start.model.state_dict()))
 
 
@@ -151,8 +143,7 @@ async def test_a_step_that_is_not_finite_leaves_no_policy_and_says_what_to_do(mo
     import torch
 
     outside = learner(model, tmp_path)
-    start = outside.start()
-    assert isinstance(start, LocalPolicy)
+    start: Any = outside.start()
     group = await sampled(start, "a", [1.0, 0.0])
     with torch.no_grad():
         next(iter(start.model.parameters()))[0] = math.nan
