@@ -1,7 +1,7 @@
 """Who writes in test-time learning with weights: a Planner that may learn, and a frozen Executor, in this process."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,13 @@ from typing import Any
 from mia_skill.agents.executor import Finder
 from mia_skill.core.config import BudgetConfig
 from mia_skill.core.errors import InputError, TrainingError, boundary
+from mia_skill.core.require import require
 from training.groups import Group, UpdateStats, stats_of
 from training.policy import Renderer, TokenPolicy
 from training.replies import played_of
 from training.token_student import TokenStudent
 
-__all__ = ["Desk", "InPlace", "Pens", "pens_of", "student_of"]
+__all__ = ["Desk", "InPlace", "Pens", "pens_of", "placed", "seeded", "student_of"]
 
 EDGE = 128
 """Tokens beyond the context: replies of a batch are as long as the longest that one of them may have."""
@@ -28,6 +29,7 @@ class Desk:
     executor: Path | None = None
     """The frozen Executor's weights; by default the Planner's."""
     device: str = "cpu"
+    """Empty: a GPU where there is one (`placed`)."""
     lr: float = 1e-4
     rank: int = 16
     """Of the adapter that learns; 0 trains all weights."""
@@ -111,10 +113,33 @@ class Pens:
     learner: Any = None
 
 
+def placed(desk: Desk) -> Desk:
+    """With a device.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
+    torch = require("torch", extra="rl")
+    return replace(desk, device=desk.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def seeded(seed: int) -> None:
+    """Draw plans from here on as any other run does that was seeded so."""
+    import torch
+
+    torch.manual_seed(seed)
+
+
 def pens_of(desk: Desk, rows: int, learns: bool) -> Pens:
-    """Load the weights."""
+    """Load the weights.
+
+    Raises:
+        MissingExtraError: torch, transformers or, for an adapter, peft is not installed.
+    """
     from training.tiny import Learner, load
 
+    if learns and desk.rank:
+        require("peft", extra="rl")
     executor = sampler_of(desk.executor or desk.planner, desk, rows)
     if not learns:
         return Pens(sampler_of(desk.planner, desk, rows), executor)
@@ -146,7 +171,6 @@ def student_of(
     desk: Desk, pens: Pens, finder: Finder, limits: BudgetConfig, *, draws: bool, k: int = 1, room: int | None = None
 ) -> TokenStudent:
     """Who plans and executes. It answers with the likeliest plan; `draws`: the others of a question are samples."""
-
     renderers = {id(one): Renderer(one.tokenizer) for one in (pens.planner, pens.executor)}
 
     def pen(sampler: Any, warm: float) -> TokenPolicy:
