@@ -55,6 +55,8 @@ class Score(Value):
 
     asked: int
     answered: int
+    planless: int
+    """Questions for which none of the replies was a plan."""
     lost: int
     """Questions that a model or a tool failed at: no sample, and asked again when the run is gone on with."""
     with_gold: int
@@ -81,6 +83,7 @@ class Score(Value):
             told += f", second half {self.right_late}/{self.half}, maj@G {self.majority_right}"
         told += f"; {self.rewarded} of {self.drawn} drawn plans rewarded, {self.stored} questions remembered"
         told += f", {self.version} updates"
+        told += f"; {self.planless} got no plan" if self.planless else ""
         return told + (f"; {self.lost} not asked yet, for a model or a tool failed" if self.lost else "")
 
 
@@ -142,6 +145,7 @@ class AnswerBook:
         return Score(
             asked=len(self.lines),
             answered=sum(bool(line.answer) for line in self.lines),
+            planless=sum(not line.planned for line in self.lines),
             lost=lost,
             with_gold=len(known),
             right=sum(line.right is True for line in known),

@@ -231,8 +231,9 @@ def saved(run: OwnStream, updater: InPlace | None) -> Path | None:
 
 def serving(run: OwnStream, score: Score) -> tuple[str, ...]:
     """How what was learnt is used."""
-    use = "use it: mia"
-    told = ["no weight has moved"] if run.updater == "tiny" else []
+    use, told = "use it: mia", list[str]()
+    if score.planless * 2 > score.asked:
+        told += ["most questions got no plan: `mia train cold` teaches a small model the form of plans and calls"]
     if score.planner is not None:
         folder, desk = shlex.quote(str(score.planner)), run.desk
         command = f"vllm serve {folder} --served-model-name planner"
@@ -240,8 +241,10 @@ def serving(run: OwnStream, score: Score) -> tuple[str, ...]:
             least = next(rank for rank in RANKS if rank >= desk.rank)
             adapter = f"--enable-lora --max-lora-rank {least} --lora-modules planner={folder}"
             command = f"vllm serve {shlex.quote(str(desk.planner))} {adapter}"
-        told = [f"learnt: {folder}", f"serve it: {command}"]
+        told += [f"learnt: {folder}", f"serve it: {command}"]
         use += " --set models.planner.base_url=http://127.0.0.1:8000/v1 --set models.planner.model=planner"
+    elif run.updater == "tiny":
+        told += ["no weight has moved: no two plans of a question earned different rewards"]
     if run.memory == "own":
         use += f" --set memory.path={shlex.quote(str(run.out / BANK))}"
     return (*told, f"{use} ask '...'")
