@@ -154,3 +154,13 @@ def test_a_folder_of_another_run_is_refused_and_a_run_without_an_updater_learns_
     refused = play(QUESTIONS, "--updater", "tiny")
     assert refused.exit_code == 1
     assert "updater 'null', not 'tiny'" in refused.output
+
+
+def test_questions_at_which_a_part_failed_are_told_with_the_reason_and_asked_again(
+    play: Callable[..., Result], tmp_path: Path
+) -> None:
+    done = play(QUESTIONS[:2], "--context", "256")
+    assert done.exit_code == 0, done.output
+    assert "0 questions, 0 answered" in done.output
+    assert "2 not answered yet, for a part failed: ContextFull: " in done.output
+    assert "2 questions, 2 answered" in play(QUESTIONS[:2]).output

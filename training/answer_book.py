@@ -59,6 +59,8 @@ class Score(Value):
     """Questions for which none of the replies was a plan."""
     lost: int
     """Questions that a model or a tool failed at: no sample, and asked again when the run is gone on with."""
+    why: str = ""
+    """Of the last such failure."""
     with_gold: int
     right: int
     half: int
@@ -84,7 +86,7 @@ class Score(Value):
         told += f"; {self.rewarded} of {self.drawn} drawn plans rewarded, {self.stored} questions remembered"
         told += f", {self.version} updates"
         told += f"; {self.planless} got no plan" if self.planless else ""
-        return told + (f"; {self.lost} not asked yet, for a model or a tool failed" if self.lost else "")
+        return told + (f"; {self.lost} not answered yet, for a part failed: {self.why}" if self.lost else "")
 
 
 @dataclass
@@ -138,7 +140,7 @@ class AnswerBook:
         self.batches.append(line)
         self._append(BATCHES, line)
 
-    def score(self, lost: int, planner: Path | None, version: int) -> Score:
+    def score(self, lost: int, why: str, planner: Path | None, version: int) -> Score:
         """The figures of all lines."""
         known = [line for line in self.lines if line.right is not None]
         late = known[len(known) // 2 :]
@@ -147,6 +149,7 @@ class AnswerBook:
             answered=sum(bool(line.answer) for line in self.lines),
             planless=sum(not line.planned for line in self.lines),
             lost=lost,
+            why=why,
             with_gold=len(known),
             right=sum(line.right is True for line in known),
             half=len(late),

@@ -8,16 +8,17 @@ that was learnt from, and more questions may have come by then.
 import random
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from mia_skill.agents.canaries import believed
 from mia_skill.agents.mia import Mia
 from mia_skill.core.config import MiaConfig
-from mia_skill.core.errors import InputError
-from mia_skill.core.types import Question
+from mia_skill.core.errors import InputError, ModelError, PlanError, ToolOutage
+from mia_skill.core.types import Plan, Question
 from mia_skill.core.verdict import Case, Verdict
+from retrieval.bank import Recall
 from training.answer_book import AnswerBook, BatchLine, Line, Score
 from training.gold import GoldJudge, first_plan
 from training.groups import NullUpdater
@@ -25,12 +26,15 @@ from training.model_folder import check_model
 from training.pens import Desk, InPlace, Pens, pens_of, placed, seeded, student_of
 from training.policy import Renderer
 from training.task import Task
-from training.ttl import Answered, TestTime
+from training.token_student import TokenStudent
+from training.ttl import Answered, Attempt, TestTime
 from trust.reference import exact_match
 
 __all__ = ["OwnStream", "check", "config_of", "play", "serving"]
 
 CHECKPOINT, BANK = "learner.pt", "memory.sqlite3"
+SERVED = "http://127.0.0.1:8000/v1"
+"""Where `vllm serve` listens when it is told nothing else."""
 RANKS = (16, 32, 64, 128, 256, 320, 512)
 """Of adapters that vLLM takes, from its default on."""
 
@@ -107,7 +111,8 @@ async def play(run: OwnStream, tasks: Sequence[Task], mia: Mia, told: Callable[[
     for batch in batches(left, run.batch):
         await stream.batch(batch)
         told(len(batch))
-    return book.score(len(book.left(tasks)), saved(run, updater), updater.version if updater else 0)
+    lost = len(book.left(tasks))
+    return book.score(lost, stream.student.why, saved(run, updater), updater.version if updater else 0)
 
 
 def updater_of(run: OwnStream, pens: Pens) -> InPlace | None:
@@ -124,6 +129,36 @@ def updater_of(run: OwnStream, pens: Pens) -> InPlace | None:
     return updater
 
 
+@dataclass
+class Noted:
+    """A student of whom is noted why a question has no answer: the stream itself only leaves it out."""
+
+    student: TokenStudent
+    planless: set[str] = field(default_factory=set)
+    """Questions for which none of the replies was a plan: the Planner's own fault, so they count."""
+    why: str = ""
+    """Of the last part that failed: no sample."""
+
+    async def plans(self, question: Question, recall: Recall, n: int) -> tuple[Plan, ...]:
+        """Raises: ModelError, PlanError: as noted."""
+        try:
+            return await self.student.plans(question, recall, n)
+        except PlanError:
+            self.planless.add(question.text)
+            raise
+        except ModelError as cause:
+            self.why = f"{type(cause).__name__}: {cause}"
+            raise
+
+    async def attempt(self, question: Question, plan: Plan) -> Attempt:
+        """Raises: ModelError, ToolOutage: as noted."""
+        try:
+            return await self.student.attempt(question, plan)
+        except (ModelError, ToolOutage) as cause:
+            self.why = f"{type(cause).__name__}: {cause}"
+            raise
+
+
 class Playing:
     """The loop of test-time learning over these weights, this memory and these questions."""
 
@@ -133,7 +168,8 @@ class Playing:
         self.run, self.mia, self.book, self.updater, self.tasks = run, mia, book, updater, tasks
         finder, config = mia.sources.pick("auto"), mia.config
         room = run.desk.context - run.desk.tokens
-        self.student = student_of(run.desk, pens, finder, config.budget, draws=True, k=config.search.k, room=room)
+        student = student_of(run.desk, pens, finder, config.budget, draws=True, k=config.search.k, room=room)
+        self.student = Noted(student)
         watch = mia.watch if run.judge == "panel" else None
         self.loop = TestTime(
             manager=mia.manager,
@@ -147,7 +183,7 @@ class Playing:
             namespace=config.memory.namespace,
             parallel=run.batch * (run.width + 1),
             rng=random.Random(run.seed + len(book.lines)),
-            talks=self.student,
+            talks=student,
             vouch=watch.vouch if watch else believed,
         )
 
@@ -235,16 +271,22 @@ def serving(run: OwnStream, score: Score) -> tuple[str, ...]:
     if score.planless * 2 > score.asked:
         told += ["most questions got no plan: `mia train cold` teaches a small model the form of plans and calls"]
     if score.planner is not None:
-        folder, desk = shlex.quote(str(score.planner)), run.desk
-        command = f"vllm serve {folder} --served-model-name planner"
-        if desk.rank:
-            least = next(rank for rank in RANKS if rank >= desk.rank)
-            adapter = f"--enable-lora --max-lora-rank {least} --lora-modules planner={folder}"
-            command = f"vllm serve {shlex.quote(str(desk.planner))} {adapter}"
-        told += [f"learnt: {folder}", f"serve it: {command}"]
-        use += " --set models.planner.base_url=http://127.0.0.1:8000/v1 --set models.planner.model=planner"
+        told += [f"learnt: {score.planner}", f"serve it: {serve_command(run, score.planner)}"]
+        alone = run.desk.rank == 0 or run.desk.executor is not None
+        roles = {"planner": "planner"} if alone else {"default": "base", "planner": "planner"}
+        for role, name in roles.items():
+            use += f" --set models.{role}.base_url={SERVED} --set models.{role}.model={name}"
     elif run.updater == "tiny":
         told += ["no weight has moved: no two plans of a question earned different rewards"]
     if run.memory == "own":
         use += f" --set memory.path={shlex.quote(str(run.out / BANK))}"
     return (*told, f"{use} ask '...'")
+
+
+def serve_command(run: OwnStream, planner: Path) -> str:
+    """How vLLM serves what was learnt: an adapter beside the model that it was learnt on, or a model."""
+    if not run.desk.rank:
+        return shlex.join(("vllm", "serve", str(planner), "--served-model-name", "planner"))
+    least = next(rank for rank in RANKS if rank >= run.desk.rank)
+    base = ("vllm", "serve", str(run.desk.planner), "--served-model-name", "base")
+    return shlex.join((*base, "--enable-lora", "--max-lora-rank", str(least), "--lora-modules", f"planner={planner}"))

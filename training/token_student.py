@@ -50,8 +50,6 @@ class TokenStudent:
     searches: int = 0
     written: int = 0
     """Searches made and tokens written so far by Planner and Executor: what right answers cost."""
-    planless: set[str] = field(default_factory=set)
-    """Questions for which none of the replies was a plan: a fault of the Planner's, not of a model server or a tool."""
     _pens: dict[int, TokenPolicy] = field(default_factory=dict, init=False, repr=False)
     _unread: set[int] = field(default_factory=set, init=False, repr=False)
     _likeliest: set[int] = field(default_factory=set, init=False, repr=False)
@@ -71,7 +69,6 @@ class TokenStudent:
         plans = tuple(plan for plan in made if plan is not None)
         if not plans:
             self._spoilt.pop(question.text, None)
-            self.planless.add(question.text)
             raise PlanError(f"none of {n} replies was a plan", raw="")
         return plans
 
