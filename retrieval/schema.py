@@ -215,8 +215,8 @@ def store_errors(path: Path) -> Iterator[None]:
         raise BankError(f"the memory bank {path} refused: {cause}") from cause
     except OSError as cause:
         raise BankUnwritableError(
-            f"the memory bank {path} cannot be used: {cause.strerror}; make its folder writable, or set memory.path "
-            "elsewhere"
+            f"the memory bank {path} cannot be used: {cause.strerror}; {path.parent} must be a folder that can be "
+            "written to: make it so, or set home or memory.path elsewhere"
         ) from cause
 
 

@@ -163,4 +163,4 @@ def plainly(url: str) -> Iterator[None]:
         raise TrainingError(f"{url} answered {cause.response.status_code}: {cause.response.text[:300]}") from cause
     except httpx.TransportError as cause:
         start = "start it with `mia stream serve`, then send again: what was answered is known to it"
-        raise TrainingError(f"no streaming trainer answers at {url} ({cause!r}): {start}") from cause
+        raise TrainingError(f"no streaming trainer answers at {url} ({cause}): {start}") from cause

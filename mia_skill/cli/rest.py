@@ -1,7 +1,6 @@
 """`mia serve --rest planner|executor|ttl`, and `mia stream`: plain HTTP services behind the server's door."""
 
 import shlex
-import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import Settings, as_json, json_flag
+from mia_skill.cli.console import Settings, as_json, bar, json_flag
 from mia_skill.core.config import MiaConfig
 from mia_skill.core.errors import ConfigError
 from mia_skill.core.json_service import JsonService
@@ -242,7 +241,7 @@ def send(questions: Path, url: str, clients: int, token: str | None, json_: bool
 
     async def run() -> Sent:
         opened = httpx.AsyncClient(base_url=url, headers=headers, timeout=600, trust_env=False, limits=limits)
-        with click.progressbar(length=len(rows), label="samples", file=sys.stderr) as shown:
+        with bar(len(rows), "samples") as shown:
             async with opened as client:
                 return await Sender(client, clients, shown.update).send(rows)
 

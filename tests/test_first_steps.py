@@ -1,0 +1,128 @@
+"""What someone meets on the first day: a slip, and whether the message says what to do about it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mia_skill.agents.forms import PlanForm
+from mia_skill.cli import main
+from mia_skill.core.chat import parse_form
+from mia_skill.core.errors import ModelReplyError
+
+WORKFLOW = "1. find the founder (company -> person)"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MIA_MEMORY__EMBEDDER", "hash")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path / "home"
+
+
+def mia(home: Path, *words: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["--home", str(home), *words])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def add(home: Path) -> str:
+    words = ("memory", "add", "--question", "Who founded Velmora?", "--workflow", WORKFLOW, "--outcome", "correct")
+    return mia(home, *words).stdout.strip()
+
+
+def curve(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "training.curve", *words], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("option", ["--set", "--config", "--home"])
+def test_a_setting_behind_the_command_is_told_its_place(home: Path, option: str) -> None:
+    result = mia(home, "ask", "Who founded Velmora?", option, "memory.namespace=x", code=2)
+    assert f"{option} stands before the command: mia {option} ... COMMAND" in result.output
+
+
+def test_a_set_that_swallowed_the_command_says_so(home: Path) -> None:
+    assert "--set takes KEY=VALUE, not 'memory'" in mia(home, "--set", "memory", "list", code=2).output
+
+
+def test_a_setting_that_cannot_be_used_is_named_without_the_words_of_the_library(home: Path) -> None:
+    result = mia(home, "--set", "models.default.base_url=127.0.0.1:8000/v1", "memory", "list", code=1)
+    assert "setting 'models.default.base_url': must start with http:// or https://" in result.output
+
+
+def test_a_home_that_is_a_file_is_told_what_it_must_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "page.txt"
+    file.write_text("text")
+    monkeypatch.setenv("MIA_HOME", str(file))
+    result = CliRunner().invoke(main, ["memory", "list"])
+    assert result.exit_code == 1
+    assert f"{file} must be a folder that can be written to" in result.output
+
+
+def test_evidence_that_is_not_there_is_named_once(home: Path, tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone.txt")
+    result = mia(home, "judge", "--question", "Who?", "--answer", "Tesh", "--evidence", gone, code=1)
+    assert f"cannot read {gone}: No such file or directory\n" in result.output
+
+
+def test_a_memory_shows_what_was_said_about_it(home: Path) -> None:
+    unit = add(home)
+    mia(home, "memory", "feedback", unit, "bad", "--note", "the founder was another")
+    assert "bad: the founder was another" in mia(home, "memory", "show", unit).output
+
+
+def test_one_thing_is_counted_as_one(home: Path, tmp_path: Path) -> None:
+    add(home)
+    file = tmp_path / "all.jsonl"
+    assert "2 lines" in mia(home, "memory", "export", str(file)).output
+    taken = mia(tmp_path / "other", "memory", "import", str(file)).output
+    assert "1 unit added, 0 merged, 0 known, 0 plan pairs" in taken
+    assert "`mia memory promote ID`" in taken
+
+
+def test_a_form_that_breaks_off_says_what_to_give_the_model() -> None:
+    with pytest.raises(ModelReplyError, match=r"breaks off before its end. Give the model more room .*max_tokens"):
+        parse_form('{"steps": ["search for the foun', PlanForm)
+
+
+def test_a_form_that_is_something_else_says_what_it_is_not() -> None:
+    with pytest.raises(ModelReplyError, match=r"not the JSON that was asked for \(PlanForm\)"):
+        parse_form("First I would search.", PlanForm)
+
+
+def test_a_service_that_does_not_start_prints_its_reason_and_nothing_before_it(home: Path) -> None:
+    result = mia(home, "serve", "--rest", "retrieve", code=1)
+    assert result.output.startswith("CorpusError: no corpus file is given")
+
+
+def test_a_stream_without_a_server_is_told_in_one_line_how_to_start_it(home: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "questions.jsonl"
+    rows.write_text(json.dumps({"data_id": "q1", "question": "Who?", "ground_truth": "Tesh"}) + "\n")
+    told = mia(home, "stream", "send", str(rows), "--url", "http://127.0.0.1:9", code=1).output
+    assert told.startswith("TrainingError: no streaming trainer answers at http://127.0.0.1:9 (All connection")
+    assert "`mia stream serve`" in told
+
+
+def test_curves_of_a_log_need_a_place_and_say_what_they_wrote(tmp_path: Path) -> None:
+    log, page = tmp_path / "log.jsonl", tmp_path / "curve.html"
+    log.write_text(json.dumps({"kind": "executor", "step": 1, "reward": 0.5}) + "\n")
+    assert "--page FILE" in curve(str(log)).stderr
+    made = curve(str(log), "--page", str(page))
+    assert (made.returncode, made.stderr) == (0, f"written: {page}\n")
+    assert "executor: reward" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [(None, "cannot read"), ("no JSON", "is no log of a run"), ("[1]", "needs a `kind`")]
+)
+def test_curves_of_what_is_no_log_are_refused_in_a_line(tmp_path: Path, text: str | None, told: str) -> None:
+    log = tmp_path / "log.jsonl"
+    if text is not None:
+        log.write_text(text)
+    made = curve(str(log), "--page", str(tmp_path / "curve.html"))
+    assert made.returncode == 1
+    assert told in made.stderr
+    assert "Traceback" not in made.stderr
