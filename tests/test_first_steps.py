@@ -1,6 +1,8 @@
 """What someone meets on the first day: a slip, and whether the message says what to do about it."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from mia_skill.agents.forms import PlanForm
 from mia_skill.cli import main
 from mia_skill.core.chat import parse_form
 from mia_skill.core.errors import ModelReplyError
+from training.stream_client import read_questions
 
 WORKFLOW = "1. find the founder (company -> person)"
 
@@ -126,3 +129,45 @@ def test_curves_of_what_is_no_log_are_refused_in_a_line(tmp_path: Path, text: st
     assert made.returncode == 1
     assert told in made.stderr
     assert "Traceback" not in made.stderr
+
+
+def test_questions_of_a_world_can_be_streamed_as_they_were_written(home: Path, tmp_path: Path) -> None:
+    mia(home, "world", "--out", str(tmp_path / "world"), "--size", "20")
+    rows = read_questions(tmp_path / "world" / "questions.jsonl")
+    assert rows
+    assert all(row["data_id"].startswith("q") and row["question"].endswith("?") and row["ground_truth"] for row in rows)
+
+
+@pytest.mark.parametrize(("service", "role"), [("planner", "planner"), ("executor", "executor"), ("ttl", "planner")])
+def test_a_service_that_has_no_model_says_so_when_it_starts(home: Path, service: str, role: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        told = mia(home, "serve", "--rest", service, "--port", port, code=1).output
+    assert f"no model is set for the {role}" in told
+    assert "models.default" in told
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no terminals of this kind here")
+def test_a_person_who_starts_the_server_of_a_host_by_hand_is_told_what_it_waits_for(home: Path) -> None:
+    ours, theirs = os.openpty()
+    words = [sys.executable, "-m", "mia_skill.cli", "--home", str(home), "serve"]
+    with subprocess.Popen(words, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        os.close(theirs)
+        os.write(ours, b"\x04")
+        out, told = server.communicate()
+    os.close(ours)
+    assert (server.returncode, out) == (0, "")
+    assert "for a host that starts it (mia install HOST)" in told
+
+
+def test_a_demo_whose_reader_leaves_ends_in_one_line(home: Path) -> None:
+    words = [sys.executable, "-m", "mia_skill.cli", "demo", "--questions", "4", "--size", "60", "--recur", "2"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        demo.stdout.close()
+        told = demo.stderr.read()
+    assert demo.returncode == 1
+    assert told.splitlines()[1:] == ["InputError: cannot write the output: its reader is gone"]

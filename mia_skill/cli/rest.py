@@ -9,7 +9,7 @@ import click
 
 from mia_skill.app import Mia
 from mia_skill.cli.console import Settings, as_json, bar, json_flag
-from mia_skill.core.config import MiaConfig
+from mia_skill.core.config import MiaConfig, Role
 from mia_skill.core.errors import ConfigError
 from mia_skill.core.json_service import JsonService
 
@@ -45,6 +45,11 @@ def serve_rest(config: MiaConfig, kind: str) -> None:
         "ttl": ttl_service,
     }
     make = made[kind]
+
+    role: Role = "executor" if kind == "executor" else "planner"
+    if config.models.of(role) is None:
+        how = f"set models.{role} or models.default (base_url, model)"
+        click.echo(f"no model is set for the {role}: what needs one is refused until you {how}", err=True)
 
     async def serve_it() -> None:
         async with build(config) as mia:
@@ -226,7 +231,7 @@ def chosen_learner(place: Path, texts: tuple[str, ...], trainer: str | None, par
 @click.option("--token", envvar="MIA_SERVER__TOKEN", help="Bearer token of the server.")
 @json_flag
 def send(questions: Path, url: str, clients: int, token: str | None, json_: bool) -> None:
-    """Stream QUESTIONS (JSON lines of data_id, question, ground_truth) with a progress bar.
+    """Stream QUESTIONS (JSON lines of data_id, question, ground_truth, or those of `mia world`) with a progress bar.
 
     A sample that is sent again is known to the server, so a broken-off stream is just started again.
     """
