@@ -149,6 +149,20 @@ def test_a_service_that_has_no_model_says_so_when_it_starts(home: Path, service:
     assert "models.default" in told
 
 
+def test_a_stream_of_one_updater_is_not_opened_by_another(home: Path, tmp_path: Path) -> None:
+    folder, model = tmp_path / "stream", tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        words = ("stream", "serve", "--folder", str(folder), "--port", str(taken.getsockname()[1]))
+        assert "cannot serve at" in mia(home, *words, code=1).output
+        (folder / "journal.log").write_text("a sample")
+        told = mia(home, *words, "--updater", "tiny", "--model", str(model), code=1).output
+    assert f"{folder} holds a stream of the updater scripted: give another --folder, or --updater scripted" in told
+
+
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no terminals of this kind here")
 def test_a_person_who_starts_the_server_of_a_host_by_hand_is_told_what_it_waits_for(home: Path) -> None:
     ours, theirs = os.openpty()

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Collection
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +143,7 @@ def serve(
 
     from mcp_server.http import allowed_names, bearer, run_app
     from retrieval.standing import Rules
-    from training.journal import only_server
+    from training.journal import only_server, only_updater
     from training.stream import StreamTrainer
     from training.stream_service import canary_of, stream_service
 
@@ -151,6 +152,7 @@ def serve(
         raise ConfigError("a policy needs two different texts to choose from")
     place = folder or config.home / "stream"
     with only_server(place):
+        only_updater(place, parts["updater"])
         learner = chosen_learner(place, texts, trainer, parts)
         judge = reward_of(reward)
         canary = canary_of(canaries, judge) if canaries else None
@@ -159,8 +161,9 @@ def serve(
             place, learner, groups_per_update=parts["groups"], width=parts["width"], most_waiting=parts["waiting"],
             patience_s=parts["patience"], canary=canary, judge_rules=rules, keep_versions=parts["keep"],
         )  # fmt: skip
-        service = stream_service(made, reward=judge, judge_canaries=watched, hosts=allowed_names(config.server))
-        anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
+        with closing(made):
+            service = stream_service(made, reward=judge, judge_canaries=watched, hosts=allowed_names(config.server))
+            anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
 
 
 @stream.command()
