@@ -71,6 +71,20 @@ def test_evidence_that_is_not_there_is_named_once(home: Path, tmp_path: Path) ->
     assert f"cannot read {gone}: No such file or directory\n" in result.output
 
 
+@pytest.mark.parametrize("words", [("world", "--size", "20"), ("bundle",), ("stream", "serve", "--folder")])
+def test_a_place_that_cannot_be_written_is_named_in_a_line(home: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "file").write_text("text")
+    place = str(tmp_path / "file" / "new")
+    told = mia(home, *words, *(() if words[-1] == "--folder" else ("--out",)), place, code=1).output
+    assert place in told
+    assert len(told.splitlines()) == 1
+
+
+def test_one_model_for_a_profile_of_three_is_refused(home: Path) -> None:
+    told = mia(home, "models", "print", "--profile", "three-nodes", "--model", "x", code=1).output
+    assert "--model is for profiles of one model (one-gpu, cpu)" in told
+
+
 def test_a_memory_shows_what_was_said_about_it(home: Path) -> None:
     unit = add(home)
     mia(home, "memory", "feedback", unit, "bad", "--note", "the founder was another")
