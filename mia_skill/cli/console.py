@@ -162,9 +162,8 @@ class Group(click.Group):
         except MiaError as error:
             click.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
             sys.exit(FAILED)
-        except (
-            OSError
-        ) as error:  # a folder that cannot be written, say; one without a name is a defect, or a closed pipe
+        except OSError as error:
+            # A folder that cannot be written, say; without a name it is a defect, or a closed pipe.
             if error.filename is None:
                 raise
             click.secho(f"{type(error).__name__}: {error.filename}: {error.strerror}", fg="red", err=True)
