@@ -124,7 +124,7 @@ def placed(desk: Desk) -> Desk:
 
 
 def seeded(seed: int) -> None:
-    """Draw plans from here on as any other run does that was seeded so."""
+    """Where the drawing of plans begins. Two runs of one seed still differ, as those of the world stream do."""
     import torch
 
     torch.manual_seed(seed)

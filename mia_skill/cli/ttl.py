@@ -33,7 +33,7 @@ WORLD = ("questions", "size", "lie", "canaries", "ways")
 )
 @click.option("--questions", default=80, show_default=True, type=click.IntRange(2, 5000), help="Of a world.")
 @click.option("--size", default=160, show_default=True, type=click.IntRange(60, 5000), help="Of a world.")
-@click.option("--seed", "seeds", multiple=True, type=int, help="Of what is drawn [0]; several worlds take several [7].")
+@click.option("--seed", "seeds", multiple=True, type=int, help="Of a world, or several [7]; of the draws [0].")
 @click.option("--batch", default=4, show_default=True, type=click.IntRange(1, 256), help="Questions an update.")
 @click.option("--width", default=4, show_default=True, type=click.IntRange(1, 16), help="Plans a question (G).")
 @click.option(
