@@ -63,7 +63,7 @@ test-torch:  ## The tests of what is trained with torch, in an environment of th
 	@test -x .venv-torch/bin/python || $(PYTHON) -m venv .venv-torch
 	@.venv-torch/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@.venv-torch/bin/python -m pip install --quiet '$(TORCH)' --editable '.[checker,rl]' --group dev
-	@.venv-torch/bin/python -m pytest --no-skip -m torch tests/test_checker_training.py tests/test_tiny.py tests/test_nano.py tests/test_local_updates.py tests/test_world_stream.py tests/test_cold_start.py $(ARGS)
+	@.venv-torch/bin/python -m pytest --no-skip -m torch tests/test_checker_training.py tests/test_tiny.py tests/test_nano.py tests/test_local_updates.py tests/test_world_stream.py tests/test_cold_start.py tests/test_ttl_own_weights.py $(ARGS)
 
 nano:  ## The paper's pipeline with a 135M model, training included, on one GPU (25 minutes; ARGS="--out FOLDER ...")
 	@test -x $(NANO)/bin/python || $(PYTHON) -m venv $(NANO)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "serve_http", "serve_stdio"]
 
+FOR_A_HOST = """MIA serves MCP on stdin and stdout, for a host that starts it (mia install HOST); Ctrl-D ends it.
+Over HTTP: --http
+"""
+
 
 def serve_stdio(config: "MiaConfig") -> None:
     """Serve over stdin and stdout until the host is gone."""
@@ -24,6 +28,8 @@ def serve_stdio(config: "MiaConfig") -> None:
 
     if config.server.audit == "on":
         enable_audit()
+    if sys.stdin.isatty():
+        sys.stderr.write(FOR_A_HOST)
     anyio.run(run_stdio, build_server(config))
 
 

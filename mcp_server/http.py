@@ -54,7 +54,7 @@ async def run_app(app: ASGIApp, settings: ServerConfig, what: str, path: str, pa
     with closing(listen(settings)) as bound:
         host, port = bound.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        sys.stderr.write(f"MIA serves {what} at http://{shown}:{port}{path}\n")
+        sys.stderr.write(f"MIA serves {what.removeprefix('MIA ')} at http://{shown}:{port}{path}\n")
         sys.stderr.flush()
         await serve_on(app, bound, parser)
 

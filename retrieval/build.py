@@ -68,6 +68,7 @@ def build_corpus(
     out = out.expanduser().resolve()
     tell("look at the files", 0, len(paths))
     sources = tuple(source_of(path) for path in paths)
+    tell("look at the files", len(paths), len(paths))
     recipe = Recipe(sources=sources, options=options, embedder=embedder.identity if embedder else None)
     if (there := _finished(out, recipe)) is not None:
         return there
@@ -133,8 +134,8 @@ def _build(work: Path, state: State, embedder: Embedder | None, tell: Tell) -> M
     for done in lexical.grow(work / WORDS, lambda start: map(store.passage, range(start, len(store)))):
         tell("index words", done, len(store))
     layout = _vectors(work, store, embedder, state.recipe.options, tell) if embedder is not None else None
-    tell("check sums", 0, None)
     files = [path for path in work.rglob("*") if path.is_file() and not _scratch(path)]
+    tell("check sums", 0, len(files))
     made = Manifest(
         recipe=state.recipe,
         documents=state.documents,
@@ -144,6 +145,7 @@ def _build(work: Path, state: State, embedder: Embedder | None, tell: Tell) -> M
         versions={name: version(name) for name in ("mia-skill", "tantivy")},
     )
     write_atomically(work / manifest.NAME, made.model_dump_json(indent=1).encode())
+    tell("check sums", len(files), len(files))
     return made
 
 

@@ -215,8 +215,8 @@ def store_errors(path: Path) -> Iterator[None]:
         raise BankError(f"the memory bank {path} refused: {cause}") from cause
     except OSError as cause:
         raise BankUnwritableError(
-            f"the memory bank {path} cannot be used: {cause.strerror}; make its folder writable, or set memory.path "
-            "elsewhere"
+            f"the memory bank {path} cannot be used: {cause.strerror}; {path.parent} must be a folder that can be "
+            "written to: make it so, or set home or memory.path elsewhere"
         ) from cause
 
 
@@ -240,6 +240,8 @@ def connect(path: Path, *, busy_timeout_s: float = 15.0) -> sqlite3.Connection:
     """
     with store_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.touch(mode=0o600)  # memories are their owner's; SQLite gives its files beside it the same mode
         rows = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=busy_timeout_s)
         try:
             _set_up(rows, path, busy_timeout_s)

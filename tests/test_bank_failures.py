@@ -54,6 +54,17 @@ def fill(bank):
     raise AssertionError("the disk never filled up")
 
 
+def test_a_new_bank_is_its_owners_alone_and_an_older_one_keeps_its_mode(path):
+    bank = SqliteBank.open(path, HashEmbedder())
+    bank.consolidate(Consolidation(units=(unit(1),)))
+    beside = [one for one in path.parent.iterdir() if one.name.startswith(path.name)]
+    assert {one.stat().st_mode & 0o777 for one in beside} == {0o600}, "the write-ahead log holds memories too"
+    bank.close()
+    path.chmod(0o640)
+    SqliteBank.open(path, HashEmbedder()).close()
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 def test_a_file_that_is_no_database_is_refused_and_left_alone(open_bank, path):
     path.write_bytes(b"my diary\n" * 500)
     with pytest.raises(BankCorruptError, match="mia memory import"):

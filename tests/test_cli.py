@@ -55,7 +55,7 @@ def test_forgetting_asks_about_units_that_are_there_and_shows_them(home: Path) -
     assert "Delete" not in unknown.output
     asked = CliRunner().invoke(main, ["--home", str(home), "memory", "forget", unit, unit], input="n\n")
     assert "Who founded Velmora Works?" in asked.output
-    assert "Delete 1 unit(s)" in asked.output
+    assert "Delete 1 unit for good" in asked.output
     assert "1 of 1" in mia(home, "memory", "list").output
 
 

@@ -105,6 +105,12 @@ def test_an_endpoint_that_serves_its_model_is_fine(home: Path, endpoint: str) ->
     assert {one["part"]: one["state"] for one in found}["model"] == "ok"
 
 
+def test_an_endpoint_that_serves_another_model_is_mended_by_naming_one_of_its_own(home: Path, endpoint: str) -> None:
+    found = findings(home, f"models.default.base_url={endpoint}", "models.default.model=other", code=3)
+    named = "set models.default.model (MIA_MODELS__DEFAULT__MODEL) to what it serves: small-one or large-one"
+    assert found[0]["fix"] == f"it does not serve that: {named}"
+
+
 @pytest.mark.parametrize(
     ("pair", "told"),
     [

@@ -58,7 +58,7 @@ async def test_the_page_loads_nothing_and_draws_its_plots(summary: Summary) -> N
 
 
 async def test_another_run_does_not_go_into_the_same_folder(summary: Summary, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="tasks_digest"):
+    with pytest.raises(InputError, match="a run with other tasks digest: give its options again, or another --out"):
         open_setup(tmp_path, summary.setup.model_copy(update={"tasks_digest": "other"}))
 
 

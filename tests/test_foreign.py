@@ -196,10 +196,11 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(tmp_path, form, ad
     path = written(tmp_path, form)
     home = tmp_path / "home"
     rehearsed = mia_(home, "import", "--format", form, "--dry-run", str(path), code=code)
-    assert f"{added} units would be added" in rehearsed.output
+    units = f"{added} unit{'s' * (added > 1)}"
+    assert f"{units} would be added" in rehearsed.output
     assert "left out:" in rehearsed.output
     assert "0 of 0" in mia_(home, "list").output
-    assert f"{added} units added" in mia_(home, "import", "--format", form, str(path), code=code).output
+    assert f"{units} added" in mia_(home, "import", "--format", form, str(path), code=code).output
     assert f"{added} of {added}" in mia_(home, "list").output
 
 

@@ -4,6 +4,7 @@ python -m training.curve RUN/log.jsonl --page curve.html --tensorboard FOLDER
 """
 
 import argparse
+import sys
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from mia_skill.core.errors import InputError
 from mia_skill.core.require import require
 from mia_skill.core.script import script
 
@@ -59,16 +61,36 @@ def write_events(log: Path, folder: Path) -> None:
 
 
 def lines_of(log: Path) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    """The log.
+
+    Raises:
+        InputError: it cannot be read, or is no log of a run.
+    """
+    try:
+        lines = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    except OSError as cause:
+        raise InputError(f"cannot read {log}: {cause.strerror}") from None
+    except orjson.JSONDecodeError as cause:
+        raise InputError(f"{log} is no log of a run, which is lines of JSON: {cause}") from None
+    if not all(isinstance(line, dict) and "kind" in line for line in lines):
+        raise InputError(f"{log} is no log of a run: each of its lines needs a `kind`")
+    return lines
 
 
 def write_curve(log: Path, page: Path) -> None:
-    """Draw what `log.jsonl` holds: tests with their intervals, then every figure of every step."""
+    """Draw what `log.jsonl` holds: tests with their intervals, then every figure of every step.
+
+    Raises:
+        InputError: the log cannot be read, or the page cannot be written.
+    """
     lines = lines_of(log)
     charts = "".join(chart(lines, kind, name) for kind, name in drawn(lines))
     report: dict[str, Any] = next((line for line in reversed(lines) if line["kind"] == "report"), {})
     text = escape(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
-    page.write_text(PAGE.format(tests=tests_of(report), charts=charts, report=text), encoding="utf-8")
+    try:
+        page.write_text(PAGE.format(tests=tests_of(report), charts=charts, report=text), encoding="utf-8")
+    except OSError as cause:
+        raise InputError(f"cannot write {page}: {cause.strerror}") from None
 
 
 def tests_of(report: dict[str, Any]) -> str:
@@ -159,10 +181,13 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="HTML file to write")
     parser.add_argument("--tensorboard", type=Path, help="folder for event files")
     given = parser.parse_args()
+    if not (given.page or given.tensorboard):
+        parser.error("say what to make: --page FILE, --tensorboard FOLDER or both")
     if given.page:
         write_curve(given.log, given.page)
     if given.tensorboard:
         write_events(given.log, given.tensorboard)
+    sys.stderr.write(f"written: {' '.join(str(one) for one in (given.page, given.tensorboard) if one)}\n")
 
 
 if __name__ == "__main__":

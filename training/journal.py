@@ -10,9 +10,9 @@ from typing import Any, BinaryIO, cast
 
 import orjson
 
-from mia_skill.core.errors import BankCorruptError, BankUnwritableError, boundary
+from mia_skill.core.errors import BankCorruptError, BankUnwritableError, ConfigError, boundary
 
-__all__ = ["Journal", "only_server"]
+__all__ = ["Journal", "only_server", "only_updater"]
 
 
 class Journal:
@@ -105,6 +105,24 @@ def only_server(folder: Path) -> Iterator[None]:
     with file:
         hold(file)
         yield
+
+
+def only_updater(folder: Path, kind: str) -> None:
+    """Note who makes the versions of a folder: another one could not load what it kept. One that holds no sample yet
+    is free.
+
+    Raises:
+        ConfigError: it is another updater's.
+        BankUnwritableError: it cannot be written.
+    """
+    mark, journal = folder / "updater", folder / "journal.log"
+    with boundary(BankUnwritableError, f"opening {folder}", OSError):
+        before = mark.read_text(encoding="utf-8").strip() if mark.exists() else kind
+        if before != kind and journal.exists() and journal.stat().st_size:
+            raise ConfigError(
+                f"{folder} holds a stream of the updater {before}: give another --folder, or --updater {before}"
+            )
+        mark.write_text(f"{kind}\n", encoding="utf-8")
 
 
 def read(line: bytes) -> dict[str, Any] | None:

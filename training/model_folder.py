@@ -19,7 +19,9 @@ def model_shape(folder: Path) -> dict[str, Any]:
     """What tells models apart. Raises: InputError: there is no model in the folder."""
     try:
         config = orjson.loads((folder / "config.json").read_bytes())
-    except (OSError, orjson.JSONDecodeError) as cause:
+    except OSError as cause:
+        raise InputError(f"{folder} holds no model (config.json: {cause.strerror})") from None
+    except orjson.JSONDecodeError as cause:
         raise InputError(f"{folder} holds no model (config.json: {cause})") from None
     return {name: config.get(name) for name in SHAPE}
 

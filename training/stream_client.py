@@ -17,6 +17,8 @@ from mia_skill.core.errors import InputError, TrainingError
 __all__ = ["Sender", "Sent", "read_questions"]
 
 FIELDS = ("data_id", "question", "ground_truth")
+OF_WORLDS = ("id", "text", "answer")
+"""The same, as `mia world` names them."""
 AT_ONCE = 1000
 """Gold answers registered together, right before their questions: a server takes and keeps a bounded number."""
 TRIES = 5
@@ -26,7 +28,7 @@ PATIENCE_S = 600.0
 
 
 def read_questions(file: Path) -> list[dict[str, str]]:
-    """JSON lines of data_id, question and ground_truth.
+    """JSON lines of data_id, question and ground_truth, or those that `mia world` writes.
 
     Raises:
         InputError: a line is no such object, or no line is; the message names the first bad one.
@@ -39,12 +41,18 @@ def read_questions(file: Path) -> list[dict[str, str]]:
             row = orjson.loads(line)
         except orjson.JSONDecodeError as cause:
             raise InputError(f"{file}, line {number}: no JSON: {cause}") from cause
-        if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in FIELDS):
+        texts = [fields for fields in (FIELDS, OF_WORLDS) if isinstance(row, dict) and all_texts(row, fields)]
+        if not texts:
             raise InputError(f"{file}, line {number}: an object with the texts {', '.join(FIELDS)} is needed")
-        rows.append({name: row[name] for name in FIELDS})
+        rows.append({name: row[field] for name, field in zip(FIELDS, texts[0], strict=True)})
     if not rows:
         raise InputError(f"{file} holds no question")
     return rows
+
+
+def all_texts(row: Mapping[str, object], fields: Sequence[str]) -> bool:
+    """Does it hold them all?"""
+    return all(isinstance(row.get(name), str) for name in fields)
 
 
 @dataclass(frozen=True)
@@ -163,4 +171,4 @@ def plainly(url: str) -> Iterator[None]:
         raise TrainingError(f"{url} answered {cause.response.status_code}: {cause.response.text[:300]}") from cause
     except httpx.TransportError as cause:
         start = "start it with `mia stream serve`, then send again: what was answered is known to it"
-        raise TrainingError(f"no streaming trainer answers at {url} ({cause!r}): {start}") from cause
+        raise TrainingError(f"no streaming trainer answers at {url} ({cause}): {start}") from cause

@@ -45,6 +45,8 @@ class TokenStudent:
     served: Callable[[], TokenPolicy] | None = None
     """A pen for the first plan of a question, where that is to be the likeliest one instead of a sample: it is answered
     with, judged and remembered, and moves no weight."""
+    room: int | None = None
+    """Tokens that a conversation of the Executor may have before it is told shorter; None: as many as it gets."""
     searches: int = 0
     written: int = 0
     """Searches made and tokens written so far by Planner and Executor: what right answers cost."""
@@ -92,7 +94,7 @@ class TokenStudent:
             PlanError: somebody else wrote the plan.
         """
         pen, spent = self._pen(plan), Meter(self.limits)
-        executor = Executor(self.executor(), self.finder, self.k)
+        executor = Executor(self.executor(), self.finder, self.k, room=self.room)
         first = await executor.run(question, plan, spent)
         crew = Crew(manager=Preset(Recall()), planner=Planner(pen), executor=executor)
         try:

@@ -34,12 +34,10 @@ from retrieval.bank import MemoryQuery
 from retrieval.embed import HashEmbedder
 from retrieval.sqlite_bank import SqliteBank
 from training.gold import GoldJudge, Stretch, first_plan, known_cases
-from training.groups import Group, NullUpdater, UpdateStats, stats_of
-from training.policy import Renderer, TokenPolicy
-from training.replies import played_of
+from training.groups import NullUpdater
+from training.pens import Desk, InPlace, Pens, pens_of, student_of
 from training.stream_report import Line, report
 from training.task import Task, WorldShelf, world_tasks
-from training.token_student import TokenStudent
 from training.ttl import Answered, TestTime
 from trust.evidence import examine
 from trust.reference import exact_match
@@ -84,60 +82,12 @@ class Options:
     tokens: int = 128
 
 
-class InPlace:
-    """The tiny learner between two batches: nobody samples while it learns, so no version is copied."""
-
-    name = "tiny"
-
-    def __init__(self, learner: Any) -> None:
-        self.learner, self.version = learner, 0
-
-    async def update(self, groups: Sequence[Group], /) -> UpdateStats:
-        """One GRPO step."""
-        stats = self.learner.update(played_of(groups))
-        self.version += bool(stats.rows)
-        figures = {name: float(getattr(stats, name)) for name in ("rows", "entropy", "drift", "grad_norm", "seconds")}
-        return stats_of(groups, version=self.version, metrics=figures)
-
-
-@dataclass(frozen=True)
-class Pens:
-    """Who writes: the Planner, which may learn, and the frozen Executor."""
-
-    planner: Any
-    executor: Any
-    renderer: Renderer
-    learner: Any = None
-
-
-def pens_of(options: Options, rows: int, learns: bool) -> Pens:
-    """Load the weights."""
-    from training.tiny import Learner, load
-
-    other = options.executor if options.executor != Path() else options.planner
-    executor, renderer = sampler_of(other, options, rows)
-    if not learns:
-        return Pens(sampler_of(options.planner, options, rows)[0], executor, renderer)
-    learner = Learner(
-        *load(options.planner, options.device), lr=options.lr, lora_rank=options.rank, sample_batch=rows,
-        context=options.context + 128, tokens_per_batch=2048,
+def desk_of(options: Options) -> Desk:
+    """Whose weights write."""
+    executor = options.executor if options.executor != Path() else None
+    return Desk(
+        options.planner, executor, options.device, options.lr, options.rank, options.context, options.tokens
     )  # fmt: skip
-    return Pens(learner.sampler, executor, renderer, learner)
-
-
-def sampler_of(folder: Path, options: Options, rows: int) -> tuple[Any, Renderer]:
-    """One that only writes: its weights are not kept a second time in float32."""
-    from training.decoder import GraphDecoder, PlainDecoder
-    from training.tiny import LocalSampler, load
-
-    model, tokenizer = load(folder, "cpu")
-    decoder: Any
-    if options.device == "cpu":
-        decoder = PlainDecoder(model.eval())
-    else:
-        decoder = GraphDecoder(model.config, options.device, rows=rows, length=options.context + 128)
-        decoder.load(model.state_dict())
-    return LocalSampler(decoder, tokenizer, batch=rows), Renderer(tokenizer)
 
 
 @dataclass(frozen=True)
@@ -177,7 +127,9 @@ async def evidence(_question: Question, case: Case, /) -> Verdict:
 async def play(options: Options, way: str, seed: int, pens: Pens) -> dict[str, Any]:
     """One way on one seed."""
     began, stream, lines = perf_counter(), stream_of(options, seed), dict[str, Line]()
-    student, stretch = student_of(options, pens, stream), stretch_of(way, stream)
+    stretch = stretch_of(way, stream)
+    # Every way answers with its likeliest plan; those that weights learn from must differ.
+    student = student_of(desk_of(options), pens, stream.shelf, LIMITS, draws=bool(pens.learner))
 
     def record(one: Answered) -> None:
         stretch.reached(one.question)
@@ -219,19 +171,6 @@ def keep(file: Path, told: dict[str, Any]) -> None:
     partial = file.with_suffix(".partial")
     partial.write_bytes(orjson.dumps(told))
     partial.replace(file)
-
-
-def student_of(options: Options, pens: Pens, stream: Stream) -> TokenStudent:
-    """Who plans and executes."""
-
-    def pen(sampler: Any, warm: float) -> TokenPolicy:
-        return TokenPolicy(sampler, pens.renderer, temperature=warm, context=options.context, max_tokens=options.tokens)
-
-    # Every way answers with its likeliest plan; those that weights learn from must differ.
-    likeliest, other = partial(pen, pens.planner, 0.0), partial(pen, pens.executor, 0.0)
-    if not pens.learner:
-        return TokenStudent(likeliest, other, stream.shelf, LIMITS)
-    return TokenStudent(partial(pen, pens.planner, 1.0), other, stream.shelf, LIMITS, served=likeliest)
 
 
 def stretch_of(way: str, stream: Stream) -> Stretch:
@@ -291,10 +230,10 @@ async def batches(options: Options, loop: TestTime, stream: Stream, began: float
 async def play_job(options: Options, way: str, seed: int) -> list[dict[str, Any]]:
     """What one process plays: one learning way on one seed, or all frozen ways on all seeds."""
     if way != "frozen":
-        pens = pens_of(options, options.batch * (options.width + 1), True)
+        pens = pens_of(desk_of(options), options.batch * (options.width + 1), True)
         return [await play(options, way, seed, pens)]
     places = [(one, number) for one in options.ways if one in FROZEN for number in options.seeds]
-    pens = pens_of(options, options.batch * len(places), False)
+    pens = pens_of(desk_of(options), options.batch * len(places), False)
     return list(await asyncio.gather(*(play(options, one, number, pens) for one, number in places)))
 
 

@@ -8,7 +8,7 @@ import anyio.to_thread
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag, run
+from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, counted, json_flag, run
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import MemoryUnit
 from retrieval.chain import verify
@@ -173,7 +173,7 @@ def verify_log(settings: Settings, head: str | None, file: Path | None, json_: b
     if json_:
         click.echo(as_json(report))
     elif report.sound:
-        click.echo(f"{report.entries} entries, sound; head {report.head}")
+        click.echo(f"{counted(report.entries, 'entry', 'entries')}, sound; head {report.head}")
     else:
         if report.problem:
             click.echo(f"first bad entry {report.first_bad}: {report.problem}")

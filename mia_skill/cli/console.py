@@ -4,8 +4,9 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import click
@@ -17,7 +18,21 @@ from mia_skill.core.config import MiaConfig, json_or_text, load_config
 from mia_skill.core.errors import InputError, MiaError
 from mia_skill.core.events import Event
 
-__all__ = ["ANSWER_IS_NO", "FAILED", "Settings", "as_json", "json_flag", "offer_passages", "run", "text"]
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
+
+__all__ = [
+    "ANSWER_IS_NO",
+    "FAILED",
+    "Settings",
+    "as_json",
+    "bar",
+    "counted",
+    "json_flag",
+    "offer_passages",
+    "run",
+    "text",
+]
 
 T = TypeVar("T")
 
@@ -102,6 +117,16 @@ def offer_passages(path: Path) -> str:
     )
 
 
+def counted(count: int, one: str, more: str = "") -> str:
+    """`1 unit`, `2 units`."""
+    return f"{count} {one if count == 1 else more or one + 's'}"
+
+
+def bar(length: int, label: str) -> "ProgressBar[int]":
+    """A progress bar on stderr; nothing where that is no terminal, for there it would be a stray word."""
+    return click.progressbar(length=length, label=label, file=sys.stderr if sys.stderr.isatty() else StringIO())
+
+
 json_flag = click.option("--json", "json_", is_flag=True, help="Print one JSON document instead of text.")
 
 
@@ -113,10 +138,33 @@ async def show_progress(event: Event, /) -> None:
 class Group(click.Group):
     """Turns our errors into a message and an exit code, so no command repeats it."""
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant. A `--set` without `=` has most likely taken its name."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            for pair in ctx.params.get("pairs", ()):
+                if "=" not in pair:
+                    raise click.UsageError(f"--set takes KEY=VALUE, not {pair!r}", ctx) from None
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if any(error.option_name in option.opts for option in self.params):
+                told = f"{error.option_name} stands before the command: mia {error.option_name} ... COMMAND"
+                raise click.NoSuchOption(error.option_name, told, ctx=error.ctx) from None
+            raise
         except MiaError as error:
             click.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
+            sys.exit(FAILED)
+        except OSError as error:
+            # A folder that cannot be written, say; without a name it is a defect, or a closed pipe.
+            if error.filename is None:
+                raise
+            click.secho(f"{type(error).__name__}: {error.filename}: {error.strerror}", fg="red", err=True)
             sys.exit(FAILED)

@@ -121,17 +121,22 @@ def serve_corpus(config: MiaConfig, how: str | None = None) -> None:
 
 @contextmanager
 def shown_progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """One bar a stage on stderr; stdout stays for results."""
+    """One bar a stage on stderr, from the first word of it on; stdout stays for results."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as shown:
-        tasks: dict[str, TaskID] = {}
+    shown = Progress(*columns, console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
 
-        def tell(stage: str, done: int, total: int | None) -> None:
-            if stage not in tasks:
-                tasks[stage] = shown.add_task(stage, total=total)
-            shown.update(tasks[stage], completed=done, total=total)
+    def tell(stage: str, done: int, total: int | None) -> None:
+        shown.start()
+        if stage not in tasks:
+            tasks[stage] = shown.add_task(stage, total=total)
+        shown.update(tasks[stage], completed=done, total=total)
 
+    try:
         yield tell
+    finally:
+        if tasks:
+            shown.stop()

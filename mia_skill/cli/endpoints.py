@@ -59,11 +59,11 @@ async def _check(config: MiaConfig, endpoint: EndpointConfig, roles: list[Role])
         return Finding(part="model", state="problem", detail=detail, fix=fix)
     finally:
         await chat.aclose()
+    fix = f"set {_named(section)} to what it serves: {' or '.join(served) or 'nothing yet'}"
     if not endpoint.model:
-        fix = f"set {_named(section)} to what it serves: {' or '.join(served) or 'nothing yet'}"
         return Finding(part="model", state="problem", detail=detail, fix=fix)
     if endpoint.model not in served:
-        return Finding(part="model", state="problem", detail=detail, fix=f"it serves {', '.join(served) or 'nothing'}")
+        return Finding(part="model", state="problem", detail=detail, fix=f"it does not serve that: {fix}")
     return Finding(part="model", state="ok", detail=detail)
 
 

@@ -105,12 +105,15 @@ def show_command(file: Path, task: str | None, json_: bool) -> None:
         raise InputError(f"{file} is a folder: name one of the traces in it ({held})")
     rows = rows_of(file)
     if task is None:
+        if json_:
+            click.echo(as_json([row.model_dump(mode="json") for row in rows]))
+            return
         for row in rows:
             click.echo(f"{row.position:5} {row.task:24} {row.status:9} {row.grade:13} {row.answer[:40]!r}")
         return
     found = next((row for row in rows if row.task == task), None)
     if found is None:
-        raise InputError(f"no question {task!r} in {file}")
+        raise InputError(f"no question {task!r} in {file}: without one its questions are listed, each with its id")
     click.echo(as_json(found) if json_ else told(found))
 
 

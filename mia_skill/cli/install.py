@@ -44,7 +44,8 @@ def install(
 ) -> None:
     """Write the server into HOST's configuration, with an absolute interpreter and the variables it needs.
 
-    HOST is openclaw, claude-code, claude-desktop, cursor or vscode.
+    HOST is openclaw, claude-code, claude-desktop, cursor or vscode. Any other client starts the command that
+    `which mia-mcp` prints.
 
     Other entries, comments and formatting stay; the file before the first change is kept as *.mia-backup; a file
     that cannot be edited safely is left alone, and the snippet to paste is printed. Running it again changes nothing.

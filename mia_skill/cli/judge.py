@@ -92,7 +92,9 @@ def read(path: Path) -> Passage:
     """
     try:
         return Passage(id=path.name, title=path.name, text=path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as cause:
+    except OSError as cause:
+        raise InputError(f"cannot read {path}: {cause.strerror}") from None
+    except UnicodeDecodeError as cause:
         raise InputError(f"cannot read {path} as UTF-8 text: {cause}") from None
 
 

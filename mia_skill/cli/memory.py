@@ -12,7 +12,7 @@ import orjson
 
 from mia_skill.app import Mia
 from mia_skill.cli.care import COMMANDS
-from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, json_flag, run, text
+from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, bar, counted, json_flag, run, text
 from mia_skill.core.errors import InputError
 from mia_skill.core.redact import without_secrets
 from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Question, Status
@@ -107,6 +107,9 @@ def show(settings: Settings, unit_id: str, json_: bool) -> None:
     click.echo(f"{line(unit)}\n{indent(unit.workflow)}")
     came = unit.provenance
     click.echo(f"    from {', '.join(came.origins)}; judged by {came.judged_by}; {unit.created_at:%Y-%m-%d}")
+    for word in unit.feedback:
+        said = f"{'good' if word.good else 'bad'}{': ' if word.note else ''}{word.note}"
+        click.echo(f"    feedback {word.at:%Y-%m-%d}: {said}")
 
 
 @memory.command()
@@ -155,7 +158,7 @@ def forget(settings: Settings, unit_ids: tuple[str, ...], yes: bool) -> None:
     if not yes:
         known = run(settings, lambda mia: looked_up(mia, unit_ids))
         click.echo("\n".join(line(unit) for unit in known), err=True)
-        click.confirm(f"Delete {len(known)} unit(s) for good?", abort=True, err=True)
+        click.confirm(f"Delete {counted(len(known), 'unit')} for good?", abort=True, err=True)
     click.echo(f"forgot {run(settings, lambda mia: mia.forget(unit_ids))}")
 
 
@@ -180,7 +183,7 @@ def export(settings: Settings, file: Path | None, log: bool, vectors: bool) -> N
         return await anyio.to_thread.run_sync(write, mia, file, log, vectors)
 
     count = run(settings, work)
-    click.echo(f"{count} lines", err=True)
+    click.echo(counted(count, "line"), err=True)
 
 
 def write(mia: Mia, file: Path | None, log: bool = False, vectors: bool = False) -> int:
@@ -231,10 +234,11 @@ def import_(settings: Settings, file: Path, dry_run: bool, vectors: bool, form: 
     else:
         would = "would be " if dry_run else ""
         click.echo(
-            f"{report.added} units {would}added, {report.merged} merged, {report.known} known, {report.pairs} pairs"
+            f"{counted(report.added, 'unit')} {would}added, {report.merged} merged, {report.known} known, "
+            f"{counted(report.pairs, 'plan pair')}"
         )
         if report.added:
-            told = "they inform but never direct until `mia memory promote`, or success of their own"
+            told = "it informs plans, and directs them only after `mia memory promote ID`, or success of its own"
             click.echo(f"what comes from elsewhere is quarantined: {told}", err=True)
         if report.embedded_again:
             why = "they are another embedder's, or not their texts'" if vectors else "`--vectors` uses them"
@@ -307,10 +311,10 @@ def reembed(settings: Settings) -> None:
     from mia_skill.app import open_bank
 
     bank = open_bank(settings.load(), for_reembed=True)
-    with click.progressbar(length=100, label="embedding", file=sys.stderr) as bar:
-        count = bank.reembed(lambda done, total: bar.update(int(100 * done / max(total, 1)) - bar.pos))
+    with bar(100, "embedding") as shown:
+        count = bank.reembed(lambda done, total: shown.update(int(100 * done / max(total, 1)) - shown.pos))
     bank.close()
-    click.echo(f"{count} units embedded again")
+    click.echo(f"{counted(count, 'unit')} embedded again")
 
 
 for command in COMMANDS:

@@ -72,7 +72,11 @@ class Served(Value):
 
 
 def commands_of(profile: Profile, model: str | None = None) -> tuple[Served, ...]:
-    """The servers of a profile. `model` replaces the one model of "one-gpu" and "cpu"."""
+    """The servers of a profile. `model` replaces the one model of "one-gpu" and "cpu".
+
+    Raises:
+        ConfigError: a profile of several models was given one.
+    """
     if profile == "one-gpu":
         length = ("--max-model-len", "32768")
         return (Served(roles=EVERYONE, model=model or SMALL, name="mia", port=8100, lora=True, extra=length),)
@@ -82,6 +86,8 @@ def commands_of(profile: Profile, model: str | None = None) -> tuple[Served, ...
         served = model or "HuggingFaceTB/SmolLM2-135M-Instruct"
         parts = {"extra": slow, "environment": space, "program": "python"}
         return (Served(roles=EVERYONE, model=served, name="mia", port=8100, lora=True, **parts),)
+    if model is not None:
+        raise ConfigError(f"--model is for profiles of one model (one-gpu, cpu): {profile} has three")
     return (
         Served(roles=("planner",), model=SMALL, name="planner", port=8100, gpus=2, lora=True),
         Served(roles=("executor",), model=VISION, name="executor", port=8101, gpus=2),

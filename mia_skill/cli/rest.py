@@ -1,16 +1,16 @@
 """`mia serve --rest planner|executor|ttl`, and `mia stream`: plain HTTP services behind the server's door."""
 
 import shlex
-import sys
 from collections.abc import Callable, Collection
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import Settings, as_json, json_flag
-from mia_skill.core.config import MiaConfig
+from mia_skill.cli.console import Settings, as_json, bar, json_flag
+from mia_skill.core.config import MiaConfig, Role
 from mia_skill.core.errors import ConfigError
 from mia_skill.core.json_service import JsonService
 
@@ -46,6 +46,11 @@ def serve_rest(config: MiaConfig, kind: str) -> None:
         "ttl": ttl_service,
     }
     make = made[kind]
+
+    role: Role = "executor" if kind == "executor" else "planner"
+    if config.models.of(role) is None:
+        how = f"set models.{role} or models.default (base_url, model)"
+        click.echo(f"no model is set for the {role}: what needs one is refused until you {how}", err=True)
 
     async def serve_it() -> None:
         async with build(config) as mia:
@@ -140,7 +145,7 @@ def serve(
 
     from mcp_server.http import allowed_names, bearer, run_app
     from retrieval.standing import Rules
-    from training.journal import only_server
+    from training.journal import only_server, only_updater
     from training.stream import StreamTrainer
     from training.stream_service import canary_of, stream_service
 
@@ -149,6 +154,7 @@ def serve(
         raise ConfigError("a policy needs two different texts to choose from")
     place = folder or config.home / "stream"
     with only_server(place):
+        only_updater(place, parts["updater"])
         learner = chosen_learner(place, texts, trainer, parts)
         judge = reward_of(reward)
         canary = canary_of(canaries, judge) if canaries else None
@@ -157,8 +163,9 @@ def serve(
             place, learner, groups_per_update=parts["groups"], width=parts["width"], most_waiting=parts["waiting"],
             patience_s=parts["patience"], canary=canary, judge_rules=rules, keep_versions=parts["keep"],
         )  # fmt: skip
-        service = stream_service(made, reward=judge, judge_canaries=watched, hosts=allowed_names(config.server))
-        anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
+        with closing(made):
+            service = stream_service(made, reward=judge, judge_canaries=watched, hosts=allowed_names(config.server))
+            anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
 
 
 @stream.command()
@@ -232,7 +239,7 @@ def chosen_learner(place: Path, texts: tuple[str, ...], trainer: str | None, par
 @click.option("--token", envvar="MIA_SERVER__TOKEN", help="Bearer token of the server.")
 @json_flag
 def send(questions: Path, url: str, clients: int, token: str | None, json_: bool) -> None:
-    """Stream QUESTIONS (JSON lines of data_id, question, ground_truth) with a progress bar.
+    """Stream QUESTIONS (JSON lines of data_id, question, ground_truth, or those of `mia world`) with a progress bar.
 
     A sample that is sent again is known to the server, so a broken-off stream is just started again.
     """
@@ -247,7 +254,7 @@ def send(questions: Path, url: str, clients: int, token: str | None, json_: bool
 
     async def run() -> Sent:
         opened = httpx.AsyncClient(base_url=url, headers=headers, timeout=600, trust_env=False, limits=limits)
-        with click.progressbar(length=len(rows), label="samples", file=sys.stderr) as shown:
+        with bar(len(rows), "samples") as shown:
             async with opened as client:
                 return await Sender(client, clients, shown.update).send(rows)
 

@@ -24,7 +24,7 @@ __all__ = ["demo", "serve", "world"]
     "the published Memory-Planner (5000), Executor (9876) and test-time (5001) services.",
 )
 @click.option("--host", help="Address to bind; beyond loopback a server.token is needed.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port for --http (default 8756).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port for --http (default 8756) or --rest.")
 @click.option("--read-only", is_flag=True, help="Leave out every tool that writes.")
 @click.pass_obj
 def serve(
@@ -109,14 +109,12 @@ def demo(
     The server runs as a separate process; the agent is a real MCP client and knows only what the tools return. With
     a model endpoint configured, its planner and judge are used; without one the agent completes briefs itself.
     """
-    from rich.console import Console
-
-    from mia_skill.demo.show import Show, table
+    from mia_skill.demo.show import Screen, Show, table
     from mia_skill.demo.stage import run_demo
 
     config = settings.load()
     planner = config.models.of("planner")
-    console = Console()
+    console = Screen()
     show = Show(console, quiet=quiet or json_, full=verbose)
     click.echo(f"a world of {size:,} things (seed {seed}), {questions} questions, three passes", err=True)
     result = run_demo(

@@ -18,6 +18,8 @@ Form = TypeVar("Form", bound=BaseModel)
 
 ASKED_CHARS = 200
 ASKED_ITEMS = 6
+UNFINISHED = "Invalid JSON: EOF while parsing"
+BROKEN_OFF = "it breaks off before its end. Give the model more room (models.default.max_tokens), or use a larger one"
 
 
 class Message(Value):
@@ -155,7 +157,9 @@ def parse_form(text: str, form: type[Form]) -> Form:
     except ValidationError as cause:
         problem = cause.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"]) or "reply"
-        raise ModelReplyError(f"the reply is no {form.__name__}: {where}: {problem['msg']}", raw=text) from None
+        wrong = BROKEN_OFF if problem["msg"].startswith(UNFINISHED) else f"{where}: {problem['msg']}"
+        told = f"the reply is not the JSON that was asked for ({form.__name__}): {wrong}"
+        raise ModelReplyError(told, raw=text) from None
 
 
 @cache

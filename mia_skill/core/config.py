@@ -318,7 +318,7 @@ def load_config(
     except ValidationError as cause:
         first = cause.errors(include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        wrong = NO_LIST if first["type"] == "tuple_type" else first["msg"]
+        wrong = NO_LIST if first["type"] == "tuple_type" else first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"setting {where!r}: {wrong}", missing=where if first["type"] == "missing" else "") from None
 
 

@@ -28,9 +28,21 @@ async def together(works: Iterable[Callable[[], Awaitable[object]]], *, most: in
         except MiaError as error:
             failed.append(error)
             group.cancel_scope.cancel()
+        except ExceptionGroup as errors:  # of the task groups inside the work, such as a client's
+            ours, others = errors.split(MiaError)
+            if ours is None or others is not None:
+                raise
+            failed.append(first(ours))
+            group.cancel_scope.cancel()
 
     async with anyio.create_task_group() as group:
         for work in works:
             group.start_soon(one, work)
     if failed:
         raise failed[0]
+
+
+def first(errors: ExceptionGroup[MiaError]) -> MiaError:
+    """The first of a group and the groups in it."""
+    inner = errors.exceptions[0]
+    return first(inner) if isinstance(inner, ExceptionGroup) else inner

@@ -1,20 +1,32 @@
 """What the demo prints: each question as it is played, then a table of all passes."""
 
+import os
+import sys
 from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.table import Table
 
+from mia_skill.core.errors import InputError
 from mia_skill.core.verdict import Label
 from mia_skill.demo.host import Solved
 from mia_skill.demo.stage import DemoResult, Pass
 from retrieval.world import WorldQuestion
 
-__all__ = ["Show", "table"]
+__all__ = ["Screen", "Show", "table"]
 
 LABELS = tuple(label.value for label in Label)
 IN_FULL = 3
 """Questions of each pass that are shown step by step; the others take one line."""
+
+
+class Screen(Console):
+    """A console whose reader may leave (`mia demo | head`): the passes, which run side by side, then end in order."""
+
+    def on_broken_pipe(self) -> None:
+        """End with our error: rich's `SystemExit` inside a task would leave a page of tracebacks."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise InputError("cannot write the output: its reader is gone")
 
 
 @dataclass

@@ -116,7 +116,14 @@ FORMATS: Mapping[str, Format] = {
             kind=("original_category", "vqa_category"),
             marks=("image", "question", "answer"),
         ),
-        Format("plain", ("question",), ("answer", "gold"), aliases=("answer_aliases",), marks=("question",)),
+        Format(
+            "plain",
+            ("question",),
+            ("answer", "answers", "gold", "ground_truth"),
+            ("id", "data_id"),
+            aliases=("answer_aliases",),
+            marks=("question",),
+        ),
     )
 }
 """By name, the most particular first."""

@@ -66,7 +66,8 @@ def open_setup(folder: Path, setup: Setup) -> Setup:
         old, new = before.model_dump(mode="json", exclude=free), setup.model_dump(mode="json", exclude=free)
         differing = [name for name in old if old[name] != new[name]]
         if differing:
-            raise InputError(f"{folder} holds another run (other {', '.join(differing)}): choose another --out")
+            other = ", ".join(differing).replace("_", " ")
+            raise InputError(f"{folder} holds a run with other {other}: give its options again, or another --out")
         setup = setup.model_copy(
             update={
                 "methods": tuple(dict.fromkeys((*before.methods, *setup.methods))),
