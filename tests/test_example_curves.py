@@ -18,6 +18,15 @@ def test_a_page_in_the_examples_is_what_its_log_draws(name: str, tmp_path: Path)
     assert page.read_text() == (NANO / f"{name}.html").read_text(), f"draw it again: {again}"
 
 
+@pytest.mark.parametrize("name", ["seed0", "seed1"])
+def test_the_readmes_figures_of_the_nano_run_are_those_of_its_logs(name: str) -> None:
+    report = orjson.loads((NANO / f"{name}.jsonl").read_bytes().splitlines()[-1])
+    readme = (NANO.parents[2] / "README.md").read_text()
+    for start, trained in (("executor_start", "executor_trained"), ("planner_start_memory", "planner_trained_memory")):
+        told = " -> ".join(f"{report[one]['right']:.3f}".lstrip("0") for one in (start, trained))
+        assert told in readme, f"{name}: {told}"
+
+
 def test_a_page_shows_tests_with_their_intervals_and_looks_beside_the_steps(tmp_path: Path) -> None:
     lines: list[dict[str, object]] = [
         {"kind": "planner", "step": 0, "reward": 0.3, "right": 0.25},

@@ -1,6 +1,7 @@
 """The chained log: every edit shows, at the first bad entry."""
 
 import sqlite3
+from threading import Barrier, Thread
 
 import pytest
 from hypothesis import given, settings
@@ -217,21 +218,25 @@ def test_a_bank_of_the_first_schema_is_brought_under_the_new_rules(path):
     bank.close()
 
 
-def test_two_processes_that_upgrade_at_once_upgrade_once(path):
-    from threading import Barrier, Thread
-
-    old_bank(path, unit())
-    barrier, opened = Barrier(4), []
+def opened_at_once(path, count):
+    """Connections of threads that open one bank at the same moment; a thread that failed gave none."""
+    barrier, opened = Barrier(count), []
 
     def work():
         barrier.wait()
         opened.append(connect(path))
 
-    threads = [Thread(target=work) for _ in range(4)]
+    threads = [Thread(target=work) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    return opened
+
+
+def test_two_processes_that_upgrade_at_once_upgrade_once(path):
+    old_bank(path, unit())
+    opened = opened_at_once(path, 4)
     assert len(opened) == 4
     (count,) = opened[0].execute("SELECT count(*) FROM log WHERE subject = ''").fetchone()
     assert count == 1
@@ -240,20 +245,8 @@ def test_two_processes_that_upgrade_at_once_upgrade_once(path):
 
 
 def test_all_that_open_a_new_bank_at_once_open_it(tmp_path):
-    from threading import Barrier, Thread
-
     for number in range(12):
-        barrier, opened = Barrier(6), []
-
-        def work(path=tmp_path / f"{number}.sqlite3", barrier=barrier, opened=opened):
-            barrier.wait()
-            opened.append(connect(path))
-
-        threads = [Thread(target=work) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        opened = opened_at_once(tmp_path / f"{number}.sqlite3", 6)
         assert len(opened) == 6
         for rows in opened:
             rows.close()

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +15,13 @@ from mia_skill.cli.main import main
 from mia_skill.core.errors import InputError, TrainingError
 from training.groups import Group, Rollout, Tokens
 from training.outside import OutsideLearner, own_command
-from training.policy_store import Learner, Policy, ScriptedLearner, ScriptedPolicy
+from training.policy_store import Policy, ScriptedLearner, ScriptedPolicy
 from training.reward_function import same_text
 from training.stream import StreamTrainer
 from training.stream_service import canary_of, reward_service, stream_service
 from training.watch import RewardWatch
 
 Make = Callable[..., StreamTrainer]
-
-
-@pytest.fixture
-def trainer(tmp_path: Path) -> Iterator[Make]:
-    opened: list[StreamTrainer] = []
-
-    def made(learner: Learner | None = None, **parts: Any) -> StreamTrainer:
-        given = {"groups_per_update": 1, "width": 2} | parts
-        opened.append(StreamTrainer(tmp_path / "s", learner or ScriptedLearner(), **given))
-        return opened[-1]
-
-    yield made
-    for one in opened:
-        one.close()
 
 
 async def learn(one: StreamTrainer, id_: str, rewards: Sequence[float | None]) -> bool:
