@@ -4,6 +4,7 @@ and one of which a trade or a birth is told is no town. English, bare answers, a
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from trust.misfit import BARE, TOWN_ASKED, WHERE_ASKED, WHO_ASKED
 from trust.question import Asked, Kind
@@ -115,7 +116,7 @@ def shown_otherwise(asked: Asked, answer: str, texts: Sequence[str]) -> str:
     name = LEADING.sub("", " ".join(answer.split()))
     if asked.options or not name[:1].isupper() or not (name + asked.text).isascii() or len(name.split()) > BARE:
         return ""
-    found = list(_mentions(name, texts))
+    found = list(islice(_mentions(name, texts), MOST + 1))
     if len(found) > MOST:
         return ""
     if asked.kind is Kind.PERSON and WHO_ASKED.search(asked.text) and not ACTING.search(asked.text):
