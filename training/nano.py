@@ -141,7 +141,7 @@ class Nano:
         """What comes after the cold start. The Planner's learner is the cold one until it is trained."""
         test = self.course.test
         bare = [forgetful(task) for task in test]
-        stages = [
+        stages: list[tuple[str, Callable[[], Awaitable[dict[str, Any]]]]] = [
             ("executor_start", lambda: self.measure("executor", test)),
             ("executor", lambda: self.train("executor", self.options.shares[1])),
             ("executor_trained", lambda: self.measure("executor", test)),
@@ -151,7 +151,7 @@ class Nano:
             ("planner_trained_no_memory", lambda: self.measure("planner", bare)),
             ("planner_trained_memory", lambda: self.measure("planner", test)),
         ]
-        return stages if self.options.executor is None else stages[2:]
+        return stages[2 if self.options.executor else 0 :]
 
     # -- going on after a kill ----------------------------------------------------------------------------------
 
