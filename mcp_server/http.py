@@ -1,23 +1,25 @@
 """Streamable HTTP on loopback; beyond it only with bearer tokens. Host and Origin are always checked."""
 
+import asyncio
 import errno
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import closing, contextmanager
 from ipaddress import ip_address
-from typing import Literal
+from typing import Any, Literal
 
 import anyio
 import uvicorn
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_server.backend import Backend
 from mcp_server.doorkeeper import Bearer, RateLimit
 from mcp_server.tokens import verifier_of
+from mia_skill.core.asgi import reply
 from mia_skill.core.config import ServerConfig
 from mia_skill.core.errors import ConfigError
 
@@ -27,6 +29,7 @@ Parser = Literal["auto", "h11"]
 PATH = "/mcp"
 GRACE_S = 5
 """How long open streams may hold up the end."""
+STOPPED = b'{"detail": "the server was stopped: send this again when it is back", "error": "the server was stopped"}'
 KEEP_ALIVE_S = 75
 """Of an idle connection. Longer than clients keep theirs (httpx: 5 s), or a request meets one that is being closed."""
 SCHEMES = ("http", "https")
@@ -42,8 +45,11 @@ async def run_http(server: MCPServer[Backend], settings: ServerConfig) -> None:
     await run_app(build_app(server, settings), settings, "MCP", PATH, parser="h11")
 
 
-async def run_app(app: ASGIApp, settings: ServerConfig, what: str, path: str, parser: Parser = "auto") -> None:
-    """Serve an application until a signal; `what` is served at `path`. The address goes to stderr.
+async def run_app(
+    app: ASGIApp, settings: ServerConfig, what: str, path: str, parser: Parser = "auto", then: str = ""
+) -> None:
+    """Serve an application until a signal; `what` is served at `path`. The address goes to stderr, and `then`, which
+    says what to do next, with `{url}` for the address.
 
     `auto` takes the faster httptools where it is installed. It keeps blanks behind a header's value, which MCP
     compares with the body's: there only h11 reads headers as RFC 9110 5.5 says.
@@ -54,18 +60,22 @@ async def run_app(app: ASGIApp, settings: ServerConfig, what: str, path: str, pa
     with closing(listen(settings)) as bound:
         host, port = bound.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        sys.stderr.write(f"MIA serves {what.removeprefix('MIA ')} at http://{shown}:{port}{path}\n")
+        url = f"http://{shown}:{port}"
+        sys.stderr.write(f"MIA serves {what.removeprefix('MIA ')} at {url}{path}\n")
+        if then:
+            sys.stderr.write(f"{then.format(url=url)}\n")
         sys.stderr.flush()
         await serve_on(app, bound, parser)
 
 
 async def serve_on(app: ASGIApp, bound: socket.socket, parser: Parser = "auto") -> None:
     """Serve an application on a bound socket until a signal."""
+    door = Ending(app)
     config = uvicorn.Config(
-        app, http=parser, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S,
+        door, http=parser, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=KEEP_ALIVE_S,
     )  # fmt: skip
-    running = QuietServer(config)
+    door.server = running = QuietServer(config)
     async with anyio.create_task_group() as group:
         group.start_soon(running.end_on_signal)
         await running.serve(sockets=[bound])
@@ -86,6 +96,31 @@ class QuietServer(uvicorn.Server):
             async for _ in received:
                 self.force_exit = self.should_exit
                 self.should_exit = True
+
+
+class Ending:
+    """An application whose requests, where they are dropped at the end, are answered that they were: to send again."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.server: uvicorn.Server | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        begun = False
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        except asyncio.CancelledError:
+            stopping = self.server is not None and self.server.should_exit
+            if begun or not stopping or scope["type"] != "http":
+                raise
+            await reply(send, 503, STOPPED, retry_after_s=1)
 
 
 def build_app(server: MCPServer[Backend], settings: ServerConfig) -> ASGIApp:

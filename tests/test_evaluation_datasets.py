@@ -29,6 +29,7 @@ ROWS = {
     "simpleqa": {"problem": "Who?", "answer": "Ann", "metadata": "{}"},
     "gaia": {"task_id": "a", "Question": "Who?", "Final answer": "Ann", "Level": 1, "file_name": ""},
     "sandbox": {"id": "a", "question": "Who?", "answer": "Ann", "answer_aliases": ["Anna"], "gold_ids": []},
+    "world": {"id": "a", "text": "Who?", "answer": "Ann", "aliases": ["Anna"], "gold_ids": [], "shape": "founder"},
     "fvqa": {"data_id": "a", "question": "Who?", "answer": "Ann", "candidate_answers": '["Anna"]', "image": "a.png"},
     "infoseek": {"data_id": "a", "question": "Who?", "answer": ["Ann", "Anna"], "image_id": "a"},
     "simplevqa": {"data_id": "a", "question": "Who?", "answer": "Ann", "image": base64.b64encode(PNG).decode()},

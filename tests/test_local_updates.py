@@ -34,8 +34,9 @@ Make = Callable[..., Any]
 
 @pytest.fixture
 def learner(model: Path, tmp_path: Path) -> Make:
-    def made(**parts: Any) -> Learner:
-        return learner_of(Choice("tiny", tmp_path / "work", model=model, lr=1e-2, how=HOW, **parts))
+    def made(context: int = HOW.context, **parts: Any) -> Learner:
+        how = Writing(max_tokens=HOW.max_tokens, context=context)
+        return learner_of(Choice("tiny", tmp_path / "work", model=model, lr=1e-2, how=how, **parts))
 
     return made
 
@@ -170,6 +171,47 @@ async def test_a_prompt_that_is_too_long_fails_alone(learner: Make) -> None:
             group.start_soon(ask, prompt)
     assert (len(told["the first"]), len(told["the third"])) == (2, 2)
     assert isinstance(told["long long"], ModelError)
+
+
+async def test_long_prompts_share_a_batch_with_fewer(learner: Make) -> None:
+    asked = ["a", "b", "c", "d" + " " * 20_000]
+    batches = await together(learner(context=32_768).start(), asked, n=4)
+    assert [sorted(set(one)) for one in batches] == [["a", "b", "c"], [asked[-1]]]
+
+
+async def test_what_does_not_fit_into_memory_together_is_written_in_smaller_batches(learner: Make) -> None:
+    policy, rows = learner().start(), list[int]()
+    start, told = policy.sampler.decoder.start, dict[str, Any]()
+
+    def small(prompts: Sequence[Sequence[int]], most: int) -> Any:
+        rows.append(len(prompts))
+        if len(prompts) > 4 or any(len(one) > 300 for one in prompts):
+            raise RuntimeError("out of memory")
+        return start(prompts, most)
+
+    async def ask(prompt: str) -> None:
+        try:
+            told[prompt[:4]] = len(await policy.sample(prompt, 2))
+        except ModelError as failure:
+            told[prompt[:4]] = str(failure)
+
+    policy.sampler.decoder.start = small
+    async with anyio.create_task_group() as group:
+        for prompt in ("one", "two", "huge" + "." * 300, "four"):
+            group.start_soon(ask, prompt)
+    assert told == {"one": 2, "two": 2, "huge": "writing replies: out of memory", "four": 2}
+    assert rows == [8, 4, 4, 2, 2]
+
+
+async def test_more_replies_than_one_batch_holds_fail_whole_when_one_batch_does(learner: Make) -> None:
+    policy = learner().start()
+
+    def broken(_prompts: Sequence[Sequence[int]], _most: int) -> Any:
+        raise RuntimeError("out of memory")
+
+    policy.sampler.decoder.start = broken
+    with anyio.fail_after(60), pytest.raises(ModelError, match="out of memory"):
+        await policy.sample("say it", 300)
 
 
 async def test_a_client_that_vanishes_takes_nobody_along(learner: Make) -> None:

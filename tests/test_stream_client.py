@@ -7,6 +7,8 @@ import orjson
 import pytest
 
 from mia_skill.core.errors import TrainingError
+from training.groups import Rollout
+from training.policy import ContextFull
 from training.policy_store import ScriptedLearner
 from training.stream import StreamTrainer
 from training.stream_client import Sender
@@ -106,3 +108,41 @@ async def test_the_line_tells_of_samples_that_nobody_could_reward(tmp_path: Path
     trainer.close()
     assert done.line.startswith("3 samples, 0 updates, ")
     assert done.line.endswith("version 0 is served, 3 without a reward")
+
+
+async def test_a_question_that_is_too_long_is_counted_and_the_others_are_streamed(tmp_path: Path) -> None:
+    trainer = StreamTrainer(tmp_path, ScriptedLearner(), groups_per_update=1, width=2)
+    sample = trainer.policy.sample
+
+    async def short(prompt: str, n: int) -> tuple[Rollout, ...]:
+        if prompt == "is it 1?":
+            raise ContextFull("9 tokens fill the context of 8")
+        return await sample(prompt, n)
+
+    trainer.policy.sample = short  # type: ignore[method-assign]
+    service = stream_service(trainer, hosts=["127.0.0.1"])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=service), base_url="http://127.0.0.1") as client:
+        refused = await client.post("/submit_sample", json={"rollout": {"data_id": "d1", "question": "is it 1?"}})
+        done = await Sender(client, 1, unseen, never).send(rows(3)[1:])
+    trainer.close()
+    assert (refused.status_code, refused.json()["error"][:42]) == (413, "the question is too long: 9 tokens fill th")
+    assert (done.samples, done.unscored, done.told["too_long"]) == (1, 0, 1)
+    assert done.line.endswith(", 1 too long for the model")
+
+
+async def test_a_server_that_is_stopped_meanwhile_is_asked_again_like_a_connection_that_broke() -> None:
+    answers = [httpx.Response(503, headers={"retry-after": "1"}), httpx.Response(200, json={"rewards": [1.0]})]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/submit_sample" and answers:
+            return answers.pop(0)
+        return httpx.Response(200, json={"global_steps": 0, "version": 0})
+
+    pauses: list[float] = []
+
+    async def wait(pause: float) -> None:
+        pauses.append(pause)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://127.0.0.1") as client:
+        assert (await Sender(client, 1, unseen, wait).send(rows(1))).rewards == (1.0,)
+    assert pauses == [1.0]

@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import httpx
@@ -14,9 +15,9 @@ import orjson
 PATIENCE_S = 60
 
 
-def served(home: Path) -> tuple[subprocess.Popen[bytes], str]:
-    command = [sys.executable, "-m", "mia_skill.cli", "--home", str(home), "stream", "serve", "--port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=dict(os.environ))
+def served(home: Path, *more: str) -> tuple[subprocess.Popen[bytes], str]:
+    command = [sys.executable, "-m", "mia_skill.cli", "--home", str(home), "stream", "serve", "--port", "0", *more]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ))
     assert process.stderr is not None
     assert select.select([process.stderr], [], [], PATIENCE_S)[0], "the server said nothing"
     line = process.stderr.readline().decode()
@@ -45,6 +46,41 @@ def test_a_stream_is_sent_learnt_from_and_known_after_a_kill(tmp_path: Path) -> 
             process.communicate()
     assert [one["version"] for one in seen] == [3, 3]
     assert [one["waiting"] for one in seen] == [0, 0]
+
+
+STUCK = """import asyncio
+
+async def reward(question, reply, gold):
+    print("begun", flush=True)
+    await asyncio.Event().wait()
+"""
+
+
+def test_a_server_that_is_stopped_tells_whoever_waits_to_send_again(tmp_path: Path) -> None:
+    (tmp_path / "stuck.py").write_text(STUCK)
+    process, url = served(tmp_path, "--reward", str(tmp_path / "stuck.py"))
+    assert process.stdout is not None
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        asked = {"rollout": {"data_id": "d", "question": "is it?"}}
+        answers.append(httpx.post(f"{url}/submit_sample", json=asked, trust_env=False, timeout=PATIENCE_S))
+
+    try:
+        golds = {"entries": [{"data_id": "d", "ground_truth": "yes"}]}
+        httpx.post(f"{url}/register_gts", json=golds, trust_env=False)
+        client = threading.Thread(target=ask)
+        client.start()
+        assert process.stdout.readline() == b"begun\n"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        told = process.communicate(timeout=PATIENCE_S)[1].decode()
+    client.join(PATIENCE_S)
+    (answer,) = answers
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert "send this again" in answer.json()["detail"]
+    assert (process.returncode, "Traceback" in told) == (0, False), told
+    assert f"mia stream send FILE --url {url}" in told
 
 
 def test_a_second_server_of_the_same_stream_is_refused(tmp_path: Path) -> None:

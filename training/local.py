@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from mia_skill.core.errors import TrainingError
+from mia_skill.core.errors import MiaError, ModelError, TrainingError
 from training.decoder import PlainDecoder
 from training.groups import Rollout
 from training.policy import Renderer
@@ -25,6 +25,8 @@ __all__ = ["LocalLearner", "LocalPolicy"]
 
 ROWS = 256
 """Replies written in one go: later requests wait for them."""
+LETTERS = 262_144
+"""Of their prompts, each as long as the longest, for so much is kept of each: 256 of 1,024 letters, 32 of 8,192."""
 
 
 @dataclass(eq=False)
@@ -76,26 +78,37 @@ class LocalPolicy:
 
     def _next(self, first: Asked) -> list[Asked]:
         """Who is answered now: `first`, and those after it that fit beside it."""
-        taken, rows = [first], first.n
+        taken, rows, longest = [first], first.n, len(first.prompt)
         for one in self._waiting:
-            if one is not first and rows + one.n <= ROWS:
+            more, long = rows + one.n, max(longest, len(one.prompt))
+            if one is not first and more <= ROWS and more * long <= LETTERS:
                 taken.append(one)
-                rows += one.n
+                rows, longest = more, long
         self._waiting = [one for one in self._waiting if one not in taken]
         return taken
 
     def _write(self, asked: Sequence[Asked]) -> None:
-        """What fails for one (a prompt that is too long) fails for it alone."""
+        """What fails for one (a prompt that is too long) fails for it alone. What fails for all together (memory) is
+        tried again in halves: each may fit."""
 
         async def every() -> list[tuple[Rollout, ...] | BaseException]:
             one_by_one = (replies(self.sampler, self._renderer, one.prompt, one.n, self.how) for one in asked)
             return await asyncio.gather(*one_by_one, return_exceptions=True)
 
+        broken = []
         for one, told in zip(asked, asyncio.run(every()), strict=True):
-            if isinstance(told, BaseException):
+            if not isinstance(told, BaseException):
+                one.replies = told
+            elif isinstance(told, MiaError):
                 one.failure = told
             else:
-                one.replies = told
+                one.failure = ModelError(f"writing replies: {str(told) or type(told).__name__}")
+                broken.append(one)
+        half = len(broken) // 2
+        for part in (broken[:half], broken[half:]) if half else ():
+            for one in part:
+                one.failure = None
+            self._write(part)
 
     def save(self, folder: Path) -> None:
         """A folder that transformers and vLLM load."""

@@ -374,7 +374,9 @@ def options_of(arguments: Sequence[str]) -> Options:
             continue
         many = isinstance(value, tuple)
         kind = type(value[0]) if many else Path if value is None or value == Path() else type(value)
-        parser.add_argument(flag, type=kind, default=value, nargs="+" if many else None, required=value == Path())
+        nargs, needed = "+" if many else None, value == Path()
+        told = "needed" if needed else "[%(default)s]"
+        parser.add_argument(flag, type=kind, default=value, nargs=nargs, required=needed, help=told)
     given = vars(parser.parse_args(arguments))
     chosen: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in given.items()}
     return replace(base, **chosen)

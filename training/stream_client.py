@@ -68,6 +68,8 @@ class Sent:
     samples: int
     unscored: int
     """Samples that were answered and not rewarded: the reward function failed, or left them out."""
+    too_long: int = 0
+    """Questions that fill the model's context: not answered."""
 
     @property
     def told(self) -> dict[str, object]:
@@ -75,6 +77,7 @@ class Sent:
         mean = fmean(self.rewards) if self.rewards else None
         speed = {"seconds": self.seconds, "samples_per_s": self.samples / self.seconds}
         counts = {"samples": self.samples, "updates": self.updates, "version": self.version, "unscored": self.unscored}
+        counts["too_long"] = self.too_long
         return {**counts, **speed, "mean_reward": mean}
 
     @property
@@ -86,7 +89,8 @@ class Sent:
             half = (len(self.rewards) + 1) // 2
             later = self.rewards[half:] or self.rewards
             told += f", mean reward {fmean(self.rewards[:half]):.3f} in the first half and {fmean(later):.3f} after"
-        return told + (f", {self.unscored} without a reward" if self.unscored else "")
+        told += f", {self.unscored} without a reward" if self.unscored else ""
+        return told + (f", {self.too_long} too long for the model" if self.too_long else "")
 
 
 @dataclass
@@ -99,6 +103,7 @@ class Sender:
     told: Callable[[int], object]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _rewards: list[float] = field(default_factory=list, init=False)
+    _too_long: int = field(default=0, init=False)
 
     async def send(self, rows: Sequence[Mapping[str, str]]) -> Sent:
         """Register the gold answers, stream the questions, finish.
@@ -117,8 +122,9 @@ class Sender:
             version=int(after["version"]),
             seconds=max(perf_counter() - began, 1e-9),
             rewards=tuple(self._rewards),
-            samples=len(rows),
-            unscored=len(rows) - len(self._rewards),
+            samples=len(rows) - self._too_long,
+            unscored=len(rows) - self._too_long - len(self._rewards),
+            too_long=self._too_long,
         )
 
     async def _part(self, rows: Sequence[Mapping[str, str]]) -> None:
@@ -129,12 +135,22 @@ class Sender:
         async def worker() -> None:
             for row in left:
                 body = {"rollout": {"data_id": row["data_id"], "question": row["question"]}}
-                answer = await self._post("/submit_sample", body)
+                answer = await self._sample(body)
                 known = [float(one) for one in answer.get("rewards") or () if one is not None]
                 self._rewards += [fmean(known)] if known else []
                 self.told(1)
 
         await asyncio.gather(*(worker() for _ in range(min(self.clients, len(rows)))))
+
+    async def _sample(self, body: Mapping[str, object]) -> dict[str, Any]:
+        """One question; one that is too long is counted, for it would end the stream each time it is sent."""
+        try:
+            return await self._post("/submit_sample", body)
+        except httpx.HTTPStatusError as cause:
+            if cause.response.status_code != httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+                raise
+            self._too_long += 1
+            return {}
 
     async def _post(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
         """The answer; a server that is full is asked again when it says so, and one that hung up a few times: every
@@ -143,7 +159,9 @@ class Sender:
         while True:
             try:
                 answer = await self.client.post(path, json=body)
-            except httpx.TransportError:
+                if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and "retry-after" in answer.headers:
+                    answer.raise_for_status()  # it was stopped meanwhile
+            except (httpx.TransportError, httpx.HTTPStatusError):
                 broken += 1
                 if broken > TRIES:
                     raise

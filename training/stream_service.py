@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from mia_skill.core.asgi import Refusal
 from mia_skill.core.errors import InputError, JudgeError, MiaError
 from mia_skill.core.json_service import JsonService, Route
+from training.policy import ContextFull
 from training.policy_store import Policy
 from training.reward_function import Reward, same_text
 from training.stream import Canary, StreamTrainer
@@ -172,7 +173,10 @@ class Desk(GoldDesk):
         """The replies, and whether they completed a batch."""
         if asked.model not in (None, self.trainer.name):
             raise Refusal(409, f"this server trains {self.trainer.name!r}, not {asked.model!r}")
-        made = await self.trainer.sample(asked.data_id, asked.question)
+        try:
+            made = await self.trainer.sample(asked.data_id, asked.question)
+        except ContextFull as cause:
+            raise Refusal(413, f"the question is too long: {cause}") from cause
         gold = self.golds.get(asked.data_id)
         learnt = asked.data_id in self.trainer.consumed or self.trainer.groups[asked.data_id].rewarded
         due = gold is not None and not learnt and await self._score(asked.question, made, gold)

@@ -106,7 +106,8 @@ class LocalSampler:
             try:
                 written = self._write(batch)
             except BaseException as cause:
-                for one in batch:
+                left, self.queue = [*batch, *self.queue], []  # nobody else would answer those that wait
+                for one in (one for one in left if not one.reply.done()):
                     one.reply.set_exception(cause if isinstance(cause, Exception) else RuntimeError(repr(cause)))
                 raise
             for one, sampled in zip(batch, written, strict=True):

@@ -129,7 +129,12 @@ def adapted(served: tuple[Served, ...], adapters: Sequence[str]) -> tuple[Served
 
 @click.group()
 def models() -> None:
-    """Model servers for the roles."""
+    """Model servers for the roles.
+
+    \b
+      mia models print --profile cpu      the commands and the settings, to start them yourself
+      mia models up --profile cpu         starts them, says when they are ready and which settings use them
+    """
 
 
 PROFILES = click.option(

@@ -22,6 +22,8 @@ __all__ = ["REST_PORTS", "serve_rest", "stream"]
 
 REST_PORTS = {"planner": 5000, "executor": 9876, "ttl": 5001, "retrieve": 8001, "search": 8002}
 STREAM_PORT, REWARD_PORT = 8765, 6000
+SEND_NEXT = "questions to it: mia stream send FILE --url {url}; how it is: {url}/health; its routes: {url}/docs"
+"""What is said after the address."""
 
 
 def serve_rest(config: MiaConfig, kind: str) -> None:
@@ -55,7 +57,9 @@ def serve_rest(config: MiaConfig, kind: str) -> None:
     async def serve_it() -> None:
         async with build(config) as mia:
             service = make(mia, allowed_names(config.server))
-            await run_app(bearer(service, config.server), config.server, service.title, "")
+            await run_app(
+                bearer(service, config.server), config.server, service.title, "", then="its routes: {url}/docs"
+            )
 
     anyio.run(serve_it)
 
@@ -75,7 +79,14 @@ def refuse_bounded_tokens(config: MiaConfig) -> None:
 
 @click.group()
 def stream() -> None:
-    """Learning while serving."""
+    """Learning while serving.
+
+    \b
+      mia stream serve --reward mine.py           a rehearsal, no torch; weights: --updater tiny --model FOLDER
+      mia stream send questions.jsonl             in another terminal
+      curl http://127.0.0.1:8765/health           how it is; its routes: /docs
+    mine.py holds `def reward(question, reply, gold)`: a number, or None to leave the reply out.
+    """
 
 
 @stream.command()
@@ -114,6 +125,10 @@ def stream() -> None:
 @click.option("--text", "texts", multiple=True, help="Replies the rehearsal policy chooses from [yes, no].")
 @click.option("--groups", default=2, show_default=True, type=click.IntRange(1, 4096), help="Questions an update.")
 @click.option("--width", default=4, show_default=True, type=click.IntRange(1, 64), help="Replies a question.")
+@click.option("--tokens", default=128, show_default=True, type=click.IntRange(1), help="Of a reply, at most.")
+@click.option(
+    "--context", default=2048, show_default=True, type=click.IntRange(16), help="Tokens of question and reply."
+)
 @click.option("--reward", help="A Python file with reward(question, reply, gold), or a URL.")
 @click.option("--keep", default=8, show_default=True, type=click.IntRange(2), help="Versions kept on disk.")
 @click.option("--waiting", default=1024, show_default=True, type=click.IntRange(1), help="Samples not learnt from yet.")
@@ -165,7 +180,8 @@ def serve(
         )  # fmt: skip
         with closing(made):
             service = stream_service(made, reward=judge, judge_canaries=watched, hosts=allowed_names(config.server))
-            anyio.run(run_app, bearer(service, config.server), config.server, service.title, "/health")
+            app = bearer(service, config.server)
+            anyio.run(run_app, app, config.server, service.title, "/health", "auto", SEND_NEXT)
 
 
 @stream.command()
@@ -213,6 +229,7 @@ def chosen_learner(place: Path, texts: tuple[str, ...], trainer: str | None, par
     """Who makes the updates; with a command of the user's, in a process of its own."""
     from training.learners import Choice, learner_of
     from training.outside import OutsideLearner
+    from training.replies import Writing
 
     choice = Choice(
         kind=parts["updater"],
@@ -225,6 +242,7 @@ def chosen_learner(place: Path, texts: tuple[str, ...], trainer: str | None, par
         lr=parts["lr"],
         rank=parts["rank"],
         gpus=parts["gpus"],
+        how=Writing(max_tokens=parts["tokens"], context=parts["context"]),
     )
     if trainer and parts["updater"] == "verl":
         raise ConfigError("--updater verl brings its own trainer: leave --trainer out, or take --updater tiny with it")
@@ -232,7 +250,7 @@ def chosen_learner(place: Path, texts: tuple[str, ...], trainer: str | None, par
     return OutsideLearner(inner, shlex.split(trainer), place / "outside") if trainer else inner
 
 
-@stream.command()
+@stream.command(short_help="Stream questions to it, with a progress bar.")
 @click.argument("questions", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--url", default=f"http://127.0.0.1:{STREAM_PORT}", show_default=True)
 @click.option("--clients", default=16, show_default=True, type=click.IntRange(1, 1024), help="Questions at a time.")

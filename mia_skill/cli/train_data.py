@@ -63,6 +63,9 @@ def data(settings: Settings, /, json_: bool, **given: Any) -> None:
         f"left out: {len(leaks['repeated'])} repeated questions, {leaks['own_memory'] + leaks['told_answer']} telling "
         f"memories, {len(told['left_out'])} questions that could not be used"
     )
+    other = " --other URL NAME" if asked.wanted[0] == "planner" else ""
+    run = f"mia train {asked.wanted[0]} --data {asked.out} --model MODEL --out RUN{other}"
+    click.echo(f"train on it: {run} (a model that never learnt the form of calls and plans: mia train cold first)")
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,7 @@ FORMATS: Mapping[str, Format] = {
             aliases=("answer_aliases",),
             marks=("question",),
         ),
+        Format("world", ("text",), ("answer",), aliases=("aliases",), kind=("shape",), marks=("text", "answer")),
     )
 }
 """By name, the most particular first."""
