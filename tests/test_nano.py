@@ -141,6 +141,13 @@ async def test_a_planner_is_trained_without_memories_beside_an_executor_that_is_
     assert all((used[name] == weight).all() for name, weight in there.items())
 
 
+async def test_a_folder_without_a_model_is_named_and_nothing_is_made(folder: Path, tmp_path: Path) -> None:
+    for wrong in (nano(tmp_path / "none", tmp_path / "run"), nano(folder, tmp_path / "run", executor=tmp_path)):
+        with pytest.raises(InputError, match="holds no model: give a folder with config.json"):
+            await wrong.run()
+    assert not (tmp_path / "run").exists()
+
+
 async def test_there_must_be_a_run_to_resume(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no run to resume"):
         await nano(folder, tmp_path / "none", resume=True).run()

@@ -115,6 +115,7 @@ class Nano:
             InputError: the folder holds another run, or the sizes do not fit each other.
         """
         options = self.options
+        check_folders(options)
         options.out.mkdir(parents=True, exist_ok=True)
         if options.mean not in get_args(Mean):
             raise InputError(f"--mean {options.mean}: one of {', '.join(get_args(Mean))}")
@@ -361,6 +362,13 @@ def figures_of(line: dict[str, Any]) -> dict[str, float]:
 
 def share(made: Sequence[Rollout]) -> float:
     return sum(bool(one.right) for one in made) / max(1, len(made))
+
+
+def check_folders(options: Options) -> None:
+    """Raises: InputError: one has no model: transformers would look for it on the network."""
+    for folder in filter(None, (options.model, options.executor)):
+        if not any(file for form in ("config.json", "*.gguf") for file in folder.glob(form)):
+            raise InputError(f"{folder} holds no model: give a folder with config.json, or with one GGUF file")
 
 
 def options_of(arguments: Sequence[str]) -> Options:
