@@ -230,6 +230,20 @@ def test_a_dry_run_refuses_a_setting_that_does_not_exist(folder: Path, model: Pa
     assert "unknown setting 'mia.kk'; the nearest is 'mia.k'" in done.output
 
 
+def test_an_output_layer_with_weights_of_its_own_goes_without_the_chunked_kernel(
+    folder: Path, model: Path, tmp_path: Path
+) -> None:
+    config, off = model / "config.json", "actor_rollout_ref.model.use_fused_kernels=false"
+    shape = orjson.loads(config.read_bytes())
+    launch = Launch("executor", folder, model, tmp_path / "o")
+    for tied in (True, False):
+        config.write_bytes(orjson.dumps(shape | {"tie_word_embeddings": tied}))
+        assert (off in launch.settings) is not tied
+    assert off not in Launch("executor", folder, tmp_path / "an export that is yet to come", tmp_path / "o").settings
+    asked = Launch("executor", folder, model, tmp_path / "o", overrides=(off.replace("false", "true"),))
+    assert asked.setting("actor_rollout_ref.model.use_fused_kernels") == "true"
+
+
 def test_curves_for_tensorboard_that_are_asked_for_need_the_package(
     folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

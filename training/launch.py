@@ -11,7 +11,7 @@ from typing import Literal
 
 from mia_skill.core.errors import InputError, MissingExtraError
 from mia_skill.core.require import require
-from training.model_folder import check_model, model_shape
+from training.model_folder import check_model, has_own_head, model_shape
 from training.overrides import check_overrides
 from training.record import Stage, check_row
 
@@ -25,6 +25,7 @@ __all__ = [
     "environment_for",
     "export_command",
     "flash_settings",
+    "head_settings",
 ]
 
 Machine = Literal["one_gpu", "two_gpus", "eight_gpus", "many_nodes", "cpu"]
@@ -76,7 +77,8 @@ class Launch:
         }
         if self.other is not None:
             given |= {"+mia.other.base_url": self.other[0], "+mia.other.model": self.other[1]}
-        return (*(f"{key}={value}" for key, value in given.items()), *flash_settings(self.machine), *self.overrides)
+        found = (*flash_settings(self.machine), *head_settings(self.model))
+        return (*(f"{key}={value}" for key, value in given.items()), *found, *self.overrides)
 
     def setting(self, key: str) -> str:
         """What the command says of a setting; the last word wins. Empty: nothing, so the files decide."""
@@ -107,6 +109,13 @@ def flash_settings(machine: str) -> list[str]:
     if machine == "cpu" or find_spec("flash_attn") is None:
         return []
     return [f"{key}={value}" for key, value in FLASH.items()]
+
+
+def head_settings(model: Path) -> list[str]:
+    """No chunked kernel for an output layer with weights of its own: veRL 0.9.1 shards these apart (FSDP2) and then
+    hands the kernel, which works outside of that layer, the shard."""
+    there = (model / "config.json").is_file()  # an alternation composes its later stages before their models are there
+    return ["actor_rollout_ref.model.use_fused_kernels=false"] if there and has_own_head(model) else []
 
 
 def environment_for(machine: Machine, environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -9,7 +9,7 @@ import orjson
 from mia_skill.core.errors import InputError, boundary
 from training.policy import Renderer, TemplateError, Tokenizer
 
-__all__ = ["check_model", "model_shape"]
+__all__ = ["check_model", "has_own_head", "model_shape"]
 
 SHAPE = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
 WEIGHTS = ("*.safetensors", "*.bin")
@@ -17,13 +17,28 @@ WEIGHTS = ("*.safetensors", "*.bin")
 
 def model_shape(folder: Path) -> dict[str, Any]:
     """What tells models apart. Raises: InputError: there is no model in the folder."""
+    config = config_in(folder)
+    return {name: config.get(name) for name in SHAPE}
+
+
+def has_own_head(folder: Path) -> bool:
+    """Has the output layer weights of its own, apart from those of the words read? Where that is left unsaid, too.
+
+    Raises:
+        InputError: there is no model in the folder.
+    """
+    return not config_in(folder).get("tie_word_embeddings", False)
+
+
+def config_in(folder: Path) -> dict[str, Any]:
+    """Raises: InputError: there is no model in the folder."""
     try:
-        config = orjson.loads((folder / "config.json").read_bytes())
+        config: dict[str, Any] = orjson.loads((folder / "config.json").read_bytes())
     except OSError as cause:
         raise InputError(f"{folder} holds no model (config.json: {cause.strerror})") from None
     except orjson.JSONDecodeError as cause:
         raise InputError(f"{folder} holds no model (config.json: {cause})") from None
-    return {name: config.get(name) for name in SHAPE}
+    return config
 
 
 def check_model(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import httpx
 import orjson
 import pytest
 from random_llama import saved
+from small_llama import write_llama
 
 from mia_skill.core.errors import ConfigError, TrainingError
 from training.groups import Group, Rollout, Tokens
@@ -103,6 +104,24 @@ async def test_a_step_by_verl_is_the_step_of_tiny(model: Path, tmp_path: Path) -
     assert float(torch.cosine_similarity(there - before, here - before, dim=0)) > 0.9999
     assert float(((there - here).abs() < LR / 100).float().mean()) > 0.999
     assert float((there - before).abs().max()) == pytest.approx(LR, rel=0.01)
+
+
+async def test_an_output_layer_with_weights_of_its_own_is_trained_too(tmp_path: Path) -> None:
+    import torch
+
+    from training.tiny import Learner, load
+
+    model = write_llama(tmp_path / "llama")
+    outside = learner(model, tmp_path)
+    start: Any = outside.start()
+    groups = await mixed(start)
+    made, figures = outside.update(start, groups)
+    tiny = Learner(*load(model, "cpu"), lr=LR, sample_batch=64, context=128)
+    stats = tiny.update(played_of(groups))
+    heads = [one["lm_head.weight"] for one in (start.model.state_dict(), tiny.weights(), made.model.state_dict())]
+    before, here, there = (one.flatten() for one in heads)
+    assert figures["grad_norm"] == pytest.approx(stats.grad_norm, rel=1e-4)
+    assert float(torch.cosine_similarity(there - before, here - before, dim=0)) > 0.999
 
 
 async def test_two_steps_on_two_processes_are_those_of_tiny_and_after_going_back_there_are_no_moments(

@@ -31,7 +31,7 @@ from verl.workers.utils.losses import ppo_loss
 
 from mia_skill.core.errors import TrainingError, boundary
 from training.groups import Group
-from training.launch import flash_settings
+from training.launch import flash_settings, head_settings
 from training.onverl.moments import keep, take
 from training.replies import played_of
 from training.tiny import BETAS, Row, rows_of
@@ -105,8 +105,9 @@ def joined() -> Iterator[None]:
 
 def config_of(parent: Path, settings: Settings, tokens: int) -> Any:
     """The part of a run's settings that an actor has: those of `mia train`, and what the update was told."""
+    found = [*flash_settings(settings.machine), *head_settings(parent)]
     with initialize_config_module("training.onverl.config", version_base=None):
-        config = compose(config_name=settings.machine, overrides=flash_settings(settings.machine)).actor_rollout_ref
+        config = compose(config_name=settings.machine, overrides=found).actor_rollout_ref
     config.model.path = str(parent)
     if settings.machine != "cpu":
         config.model.external_lib = None  # our agent loops write nothing here
