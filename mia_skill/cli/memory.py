@@ -12,13 +12,11 @@ import orjson
 
 from mia_skill.app import Mia
 from mia_skill.cli.care import COMMANDS
-from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, bar, counted, json_flag, run, text
+from mia_skill.cli.console import Settings, as_json, bar, counted, json_flag, run, text
+from mia_skill.cli.intake import import_
 from mia_skill.core.errors import InputError
-from mia_skill.core.redact import without_secrets
 from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Question, Status
-from retrieval.bank import AuditReport, ImportReport
-from retrieval.foreign import FOREIGN, Findings
-from retrieval.transfer import BrokenLine, unit_line
+from retrieval.bank import AuditReport
 
 __all__ = ["memory"]
 
@@ -201,96 +199,6 @@ def write(mia: Mia, file: Path | None, log: bool = False, vectors: bool = False)
     return count
 
 
-@memory.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
-@click.option(
-    "--vectors",
-    is_flag=True,
-    help="Use the vectors that an export of one's own holds, if they are the configured embedder's; otherwise, and "
-    "without this, all texts are embedded.",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["mia", "mia-skill", *FOREIGN]),
-    default="mia",
-    show_default=True,
-    help="mia: an export of ours. mia-skill: memory.jsonl of the published skills mia and mia-trust. mem0: its get_all "
-    "as JSON. server-memory: the file of the reference MCP memory server. markdown: a note, or a folder of notes.",
-)
-@json_flag
-@click.pass_obj
-def import_(settings: Settings, file: Path, dry_run: bool, vectors: bool, form: str, json_: bool) -> None:
-    """Read units from an export, or procedures from another memory. Broken lines are reported with their number; the
-    others are kept. What is no procedure is left out and named. Exit code 3 when a line was broken."""
-
-    async def work(mia: Mia) -> ImportReport:
-        return await anyio.to_thread.run_sync(read_in, mia, file, form, dry_run, vectors)
-
-    report = run(settings, work)
-    if json_:
-        click.echo(as_json(report))
-    else:
-        would = "would be " if dry_run else ""
-        click.echo(
-            f"{counted(report.added, 'unit')} {would}added, {report.merged} merged, {report.known} known, "
-            f"{counted(report.pairs, 'plan pair')}"
-        )
-        if report.added:
-            told = "it informs plans, and directs them only after `mia memory promote ID`, or success of its own"
-            click.echo(f"what comes from elsewhere is quarantined: {told}", err=True)
-        if report.embedded_again:
-            why = "they are another embedder's, or not their texts'" if vectors else "`--vectors` uses them"
-            click.echo(f"{report.embedded_again} {would}embedded again, though they came with vectors: {why}", err=True)
-        for one in report.left_out:
-            click.echo(f"line {one.line} left out: {one.reason}", err=True)
-        for one in report.broken:
-            click.echo(f"line {one.line}: {one.reason}", err=True)
-    if report.broken:
-        sys.exit(ANSWER_IS_NO)
-
-
-def read_in(mia: Mia, file: Path, form: str, dry_run: bool, vectors: bool = False) -> ImportReport:
-    """The import itself, whatever the format.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        if form in FOREIGN:
-            return load_foreign(mia, file, form, dry_run)
-        return load_published(mia, file, dry_run) if form == "mia-skill" else load(mia, file, dry_run, vectors)
-    except OSError as cause:
-        raise InputError(f"cannot read {file}: {cause.strerror}") from None
-
-
-def load_foreign(mia: Mia, file: Path, form: str, dry_run: bool) -> ImportReport:
-    """Procedures of another program's memory."""
-    findings = Findings()
-    units = FOREIGN[form](file, mia.config.memory.namespace, findings)
-    report = mia.bank.import_((unit_line(without_secrets(unit)) for unit in units), dry_run=dry_run)
-    broken = (*report.broken, *findings.broken)
-    return report.model_copy(update={"broken": broken, "left_out": tuple(findings.left_out)})
-
-
-def load(mia: Mia, file: Path, dry_run: bool, vectors: bool) -> ImportReport:
-    """An export of ours."""
-    with file.open("rb") as lines:
-        return mia.bank.import_(lines, dry_run=dry_run, vectors=vectors)
-
-
-def load_published(mia: Mia, file: Path, dry_run: bool) -> ImportReport:
-    """The file of a published skill."""
-    from mia_skill.agents.published import published_units
-
-    broken: list[tuple[int, str]] = []
-    with file.open("rb") as lines:
-        units = published_units(lines, mia.config.memory.namespace, broken)
-        report = mia.bank.import_((unit_line(unit) for unit in units), dry_run=dry_run)
-    return report.model_copy(update={"broken": tuple(BrokenLine(line=at, reason=why) for at, why in broken)})
-
-
 @memory.command()
 @json_flag
 @click.pass_obj
@@ -317,7 +225,7 @@ def reembed(settings: Settings) -> None:
     click.echo(f"{counted(count, 'unit')} embedded again")
 
 
-for command in COMMANDS:
+for command in (import_, *COMMANDS):
     memory.add_command(command)
 
 
