@@ -122,7 +122,7 @@ def promote(settings: Settings, unit_id: str) -> None:
     """Let a quarantined or withheld unit direct plans: you have read it."""
 
     async def work(mia: Mia) -> tuple[str, ...]:
-        return await anyio.to_thread.run_sync(mia.bank.promote, unit_id)
+        return await anyio.to_thread.run_sync(mia.bank.promote, await mia.meant(unit_id))
 
     promoted = run(settings, work)
     click.echo("\n".join(promoted) or "it may direct already")
@@ -136,7 +136,7 @@ def trace(settings: Settings, unit_id: str, json_: bool) -> None:
     """From a unit back to the runs and sources it came from."""
 
     async def work(mia: Mia) -> Trace:
-        return await anyio.to_thread.run_sync(mia.bank.trace, unit_id)
+        return await anyio.to_thread.run_sync(mia.bank.trace, await mia.meant(unit_id))
 
     found = run(settings, work)
     click.echo(as_json(found) if json_ else trace_text(found))

@@ -97,8 +97,12 @@ def list_(
 @json_flag
 @click.pass_obj
 def show(settings: Settings, unit_id: str, json_: bool) -> None:
-    """One unit, whole."""
-    unit = run(settings, lambda mia: mia.unit(unit_id))
+    """One unit, whole. The beginning of its id will do."""
+
+    async def work(mia: Mia) -> MemoryUnit:
+        return await mia.unit(await mia.meant(unit_id))
+
+    unit = run(settings, work)
     if json_:
         click.echo(as_json(unit))
         return
@@ -143,8 +147,13 @@ def feedback(settings: Settings, unit_id: str, word: str, note: str) -> None:
     """Say that the run behind a unit was right (good) or wrong (bad).
 
     Your word decides: a unit that counted as a failure counts as a success after "good", and the other way round.
+    The beginning of its id will do.
     """
-    click.echo(line(run(settings, lambda mia: mia.feedback(unit_id, word == "good", note))))
+
+    async def work(mia: Mia) -> MemoryUnit:
+        return await mia.feedback(await mia.meant(unit_id), word == "good", note)
+
+    click.echo(line(run(settings, work)))
 
 
 @memory.command()
@@ -152,21 +161,26 @@ def feedback(settings: Settings, unit_id: str, word: str, note: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def forget(settings: Settings, unit_ids: tuple[str, ...], yes: bool) -> None:
-    """Delete units for good. When one id is unknown, nothing is deleted."""
-    if not yes:
-        known = run(settings, lambda mia: looked_up(mia, unit_ids))
+    """Delete units for good. The beginnings of their ids will do; when one is unknown or may be several, nothing is
+    deleted."""
+    known = run(settings, lambda mia: looked_up(mia, unit_ids))
+    whole = tuple(unit.id for unit in known)
+    if not yes or not set(unit_ids) <= set(whole):
         click.echo("\n".join(line(unit) for unit in known), err=True)
+    if not yes:
         click.confirm(f"Delete {counted(len(known), 'unit')} for good?", abort=True, err=True)
-    click.echo(f"forgot {run(settings, lambda mia: mia.forget(unit_ids))}")
+    click.echo(f"forgot {run(settings, lambda mia: mia.forget(whole))}")
 
 
 async def looked_up(mia: Mia, unit_ids: Sequence[str]) -> list[MemoryUnit]:
-    """The units of these ids, each once.
+    """The units of these ids or their beginnings, each once.
 
     Raises:
         UnknownIdError: there is no such unit.
+        AmbiguousIdError: there are several.
     """
-    return [await mia.unit(one) for one in dict.fromkeys(unit_ids)]
+    whole = [await mia.meant(one) for one in unit_ids]
+    return [await mia.unit(one) for one in dict.fromkeys(whole)]
 
 
 @memory.command()

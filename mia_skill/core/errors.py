@@ -22,6 +22,7 @@ MiaError
 ├── ToolCallError          a model's tool call cannot be parsed
 ├── BankError              the memory bank cannot do what was asked
 │   ├── UnknownIdError          no such unit
+│   ├── AmbiguousIdError        an abbreviated id that several units have; the message lists them
 │   ├── EmbedderMismatchError   stored vectors come from another embedder; the message holds the re-embed command
 │   ├── BankCorruptError        the database or a file beside it is damaged
 │   ├── BankUnreachableError    the database server is not there, or went away
@@ -38,6 +39,7 @@ from typing import Literal
 
 __all__ = [
     "AddressRefused",
+    "AmbiguousIdError",
     "BankCorruptError",
     "BankError",
     "BankUnreachableError",
@@ -204,6 +206,10 @@ class BankError(MiaError):
 
 class UnknownIdError(BankError):
     """No unit has this id."""
+
+
+class AmbiguousIdError(BankError):
+    """Several units have an id that is abbreviated so; nothing was done."""
 
 
 class EmbedderMismatchError(BankError):
