@@ -10,7 +10,8 @@ from typing import Any, BinaryIO, cast
 
 import orjson
 
-from mia_skill.core.errors import BankCorruptError, BankUnwritableError, ConfigError, boundary
+from mia_skill.core.errors import BankCorruptError, ConfigError, UnwritableError, boundary
+from mia_skill.core.writing import writing
 
 __all__ = ["Journal", "only_server", "only_updater"]
 
@@ -23,15 +24,15 @@ class Journal:
 
         Raises:
             BankCorruptError: a line before the last is damaged.
-            BankUnwritableError: the file cannot be opened, or another process holds it.
+            UnwritableError: the file cannot be opened, or another process holds it.
         """
-        with boundary(BankUnwritableError, f"the journal {path.name}", OSError):
+        with writing(f"the journal {path.name}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b", buffering=0)
         try:
             hold(cast(BinaryIO, self._file))
             self._kept = self._sound()
-        except (BankCorruptError, BankUnwritableError):
+        except (BankCorruptError, UnwritableError):
             self._file.close()
             raise
 
@@ -59,10 +60,10 @@ class Journal:
         """Write one record through to the disk.
 
         Raises:
-            BankUnwritableError: it was not written.
+            UnwritableError: it was not written.
         """
         body = orjson.dumps(record)
-        with boundary(BankUnwritableError, "writing the journal", OSError, ValueError):
+        with boundary(UnwritableError, "writing the journal", OSError, ValueError):
             self._file.write(b"%08x %s\n" % (zlib.crc32(body), body))
             os.fsync(self._file.fileno())
 
@@ -76,7 +77,7 @@ def hold(file: BinaryIO) -> None:
     some network file systems) nobody is kept out.
 
     Raises:
-        BankUnwritableError: another process holds it.
+        UnwritableError: another process holds it.
     """
     try:
         import fcntl
@@ -85,7 +86,7 @@ def hold(file: BinaryIO) -> None:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
-        raise BankUnwritableError(
+        raise UnwritableError(
             f"{file.name} is held by another process: one stream has one server. Stop that one, or give --folder"
         ) from None
     except OSError:  # a file system without locks
@@ -97,9 +98,9 @@ def only_server(folder: Path) -> Iterator[None]:
     """Be the one process that serves a folder: asked for before anything in it is cleared away.
 
     Raises:
-        BankUnwritableError: another process serves it, or it cannot be written.
+        UnwritableError: another process serves it, or it cannot be written.
     """
-    with boundary(BankUnwritableError, f"opening {folder}", OSError):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("ab")
     with file:
@@ -113,10 +114,10 @@ def only_updater(folder: Path, kind: str) -> None:
 
     Raises:
         ConfigError: it is another updater's.
-        BankUnwritableError: it cannot be written.
+        UnwritableError: it cannot be written.
     """
     mark, journal = folder / "updater", folder / "journal.log"
-    with boundary(BankUnwritableError, f"opening {folder}", OSError):
+    with writing(folder):
         before = mark.read_text(encoding="utf-8").strip() if mark.exists() else kind
         if before != kind and journal.exists() and journal.stat().st_size:
             raise ConfigError(

@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from mia_skill.core.asgi import Refusal
-from mia_skill.core.errors import BankUnwritableError, InputError, MiaError
+from mia_skill.core.errors import InputError, MiaError, UnwritableError
 from retrieval.standing import Rules
 from training.groups import Group, Rollout
 from training.journal import Journal
@@ -219,7 +219,7 @@ class StreamTrainer(StreamState):
         """Delete versions beyond those to keep. A disk that refuses is told of, and undoes no update."""
         try:
             await anyio.to_thread.run_sync(self._store.prune, self._keep, self.needed, self._floor_version)
-        except BankUnwritableError as error:
+        except UnwritableError as error:
             self.failure = str(error)
 
     async def _learnt(self, groups: Sequence[Group]) -> tuple[Policy | None, float | None]:

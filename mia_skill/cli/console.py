@@ -15,8 +15,9 @@ from pydantic import BaseModel
 
 from mia_skill.app import Mia, build
 from mia_skill.core.config import MiaConfig, json_or_text, load_config
-from mia_skill.core.errors import InputError, MiaError
+from mia_skill.core.errors import InputError, MiaError, UnwritableError
 from mia_skill.core.events import Event
+from mia_skill.core.writing import FULL, unwritable
 
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
@@ -163,8 +164,11 @@ class Group(click.Group):
             click.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
             sys.exit(FAILED)
         except OSError as error:
-            # A folder that cannot be written, say; without a name it is a defect, or a closed pipe.
-            if error.filename is None:
+            # A folder that cannot be written, say; without a name it is a full disk, or a defect, or a closed pipe.
+            if error.filename is None and error.errno not in FULL:
                 raise
-            click.secho(f"{type(error).__name__}: {error.filename}: {error.strerror}", fg="red", err=True)
+            told = f"{type(error).__name__}: {error.filename}: {error.strerror}"
+            if error.filename is None:
+                told = f"{UnwritableError.__name__}: {unwritable('the output', error)}"
+            click.secho(told, fg="red", err=True)
             sys.exit(FAILED)

@@ -29,6 +29,7 @@ MiaError
 │   └── BankUnwritableError     disk full, read-only folder or lock never released
 ├── CorpusError            a corpus file is missing or broken
 │   └── CorpusMismatchError     its index is of other files or of another embedder; the message holds the build command
+├── UnwritableError        a file or folder cannot be written; the message holds the fix
 ├── TrainingError          an update failed; the policy that is served is what it was
 └── BudgetExceeded         a limit ended the episode cleanly
 """
@@ -68,6 +69,7 @@ __all__ = [
     "ToolOutage",
     "TrainingError",
     "UnknownIdError",
+    "UnwritableError",
     "UsedUpError",
     "VisitError",
     "boundary",
@@ -235,6 +237,10 @@ class CorpusError(MiaError):
 
 class CorpusMismatchError(CorpusError):
     """A corpus index was made of other files, or with another embedder; the message holds the command that rebuilds."""
+
+
+class UnwritableError(MiaError):
+    """A file or folder cannot be written: no room, no right, no such folder."""
 
 
 class TrainingError(MiaError):

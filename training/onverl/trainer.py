@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 from verl.trainer.ppo.v1 import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
-from mia_skill.core.errors import BankUnwritableError, InputError, boundary
+from mia_skill.core.errors import InputError
 from mia_skill.core.types import Outcome
+from mia_skill.core.writing import writing
 from training.curve import write_curve
 from training.guards import Guard, RunStopped
 from training.onverl.outcome import KEY, reward_of
@@ -112,7 +113,7 @@ def figures_of(metrics: Mapping[str, Any]) -> dict[str, float]:
 def keep(folder: Path, line: Mapping[str, Any]) -> None:
     """The step's figures, and the curves so far as one page."""
     log = folder / "log.jsonl"
-    with boundary(BankUnwritableError, f"writing {log}", OSError):
+    with writing(log):
         with log.open("ab") as file:
             file.write(orjson.dumps(line) + b"\n")
         write_curve(log, folder / "curve.html")
