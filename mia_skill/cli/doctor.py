@@ -17,6 +17,7 @@ from mia_skill.cli.train_doctor import examine_training
 from mia_skill.core.config import MiaConfig
 from mia_skill.core.errors import ConfigError, InputError, MiaError
 from mia_skill.core.legacy import explain
+from mia_skill.core.shown_address import shown_address
 from mia_skill.install.finding import Finding
 from mia_skill.install.hosts import Place
 from mia_skill.install.inside import check_hosts
@@ -209,7 +210,8 @@ def search(config: MiaConfig) -> list[Finding]:
 
     found = [_corpus_file(path.expanduser()) for path in config.search.corpus]
     if config.search.corpus_url is not None:
-        found = [Finding(part="corpus", state="ok", detail=f"the service {config.search.corpus_url}, not asked here")]
+        where = shown_address(config.search.corpus_url)
+        found = [Finding(part="corpus", state="ok", detail=f"the service {where}, not asked here")]
     if not found:
         hint = "set search.corpus to jsonl files of id, title, text (try: mia world --out world)"
         found.append(Finding(part="corpus", state="off", detail=hint))
