@@ -169,6 +169,28 @@ def serve(
 
 
 @stream.command()
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Of the stream [<home>/stream].")
+@json_flag
+@click.pass_obj
+def compact(settings: Settings, folder: Path | None, json_: bool) -> None:
+    """Shorten the journal of a stream that is not served now: the same state, without the tokens of what was learnt.
+
+    A server does so by itself when it starts and the journal has grown.
+    """
+    from retrieval.standing import Rules
+    from training.compaction import compact
+
+    config = settings.load()
+    done = compact(folder or config.home / "stream", Rules(honest=config.trust.canary_honest))
+    if json_:
+        click.echo(as_json(done))
+        return
+    click.echo(
+        f"{done.before:,} bytes are {done.after:,} now: {done.samples} samples, {done.learnt} of them learnt from"
+    )
+
+
+@stream.command()
 @click.option("--reward", help="A Python file with reward(question, reply, gold), or a URL.")
 @click.option("--host", help="Address to bind; beyond loopback a server.token is needed.")
 @click.option("--port", default=REWARD_PORT, show_default=True, type=click.IntRange(0, 65535))
