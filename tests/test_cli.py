@@ -1,8 +1,10 @@
 """The `mia` command, as a person or a script uses it."""
 
+import errno
 import json
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -265,3 +267,55 @@ def test_evidence_from_a_corpus_that_is_not_set_says_which_setting_to_give(home:
 def test_a_list_given_as_one_word_is_answered_with_its_form(home: Path) -> None:
     result = mia(home, "--set", "search.corpus=wiki.jsonl", "memory", "list", code=1)
     assert "setting 'search.corpus': give a list as JSON" in result.output
+
+
+def test_bytes_that_are_no_text_are_wrong_usage_and_a_file_may_be_named_so(home: Path) -> None:
+    for words in (("memory", "show"), ("memory", "list", "--text"), ("memory", "revoke", "--yes", "--source")):
+        assert "no UTF-8 text" in mia(home, *words, "caf\udce9", code=2).stderr
+    file = home / "caf\udce9.txt"
+    file.write_text("Velmora Works was founded by Ada Brook.")
+    mia(home, "judge", "--question", "Who founded Velmora Works?", "--answer", "x", "--evidence", str(file), code=3)
+
+
+@pytest.mark.parametrize("days", ["1e26", "inf", "99999999"])
+def test_nothing_is_older_than_time_itself(home: Path, days: str) -> None:
+    add(home)
+    assert "0 forgotten, 1 kept" in mia(home, "memory", "prune", "--older-than-days", days, "--yes").output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("memory", "prune", "--older-than-days", "nan", "--yes"),
+        ("stream", "serve", "--lr", "nan"),
+        ("train", "ttl", "--lie", "nan"),
+        ("eval", "run", "--dataset", "sandbox", "--out", "o", "--price", "nan", "1", "1"),
+    ],
+)
+def test_what_is_no_number_is_wrong_usage(home: Path, words: tuple[str, ...]) -> None:
+    assert "'nan' is no number" in mia(home, *words, code=2).stderr
+
+
+def test_an_export_that_breaks_off_leaves_the_one_that_was_there(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(home)
+    file = tmp_path / "units.jsonl"
+    mia(home, "memory", "export", str(file))
+    whole = file.read_bytes()
+    file.chmod(0o640)
+
+    def cut_off(*_given: object, **_more: object) -> Iterator[dict[str, object]]:
+        yield {"kind": "bank"}
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("retrieval.sqlite_bank.SqliteBank.export", cut_off)
+        told = mia(home, "memory", "export", str(file), code=1).stderr
+    assert f"UnwritableError: cannot write {file}: No space left on device: make room on its disk" in told
+    assert file.read_bytes() == whole
+    assert not list(tmp_path.glob(".units*"))
+    mia(home, "memory", "export", str(file))
+    assert file.stat().st_mode & 0o777 == 0o640
+    mia(home, "memory", "export", "/dev/null")
+    assert Path("/dev/null").is_char_device()

@@ -8,7 +8,7 @@ import anyio.to_thread
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, counted, json_flag, run
+from mia_skill.cli.console import ANSWER_IS_NO, Number, Settings, as_json, counted, json_flag, run
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import MemoryUnit
 from retrieval.chain import verify
@@ -53,7 +53,7 @@ def lift_table(report: LiftReport, share: float) -> str:
 
 @click.command()
 @click.option("--losing", is_flag=True, help="Units whose runs nearly always failed.")
-@click.option("--older-than-days", type=click.FloatRange(0), help="Units untouched for so long, unless proven.")
+@click.option("--older-than-days", type=Number(0), help="Units untouched for so long, unless proven.")
 @click.option("--most", type=click.IntRange(1), help="Units a namespace may keep.")
 @click.option("--revoked", is_flag=True, help="Units that were revoked.")
 @click.option("--namespace")

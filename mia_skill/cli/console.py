@@ -1,8 +1,10 @@
 """What all commands share: settings from flags, printing, and errors as exit codes."""
 
+import errno
+import math
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ANSWER_IS_NO",
     "FAILED",
+    "Number",
     "Settings",
     "as_json",
     "bar",
@@ -48,6 +51,17 @@ def text(value: str) -> str:
     if not value.strip():
         raise click.BadParameter("it is empty")
     return value
+
+
+class Number(click.FloatRange):
+    """A number in a range. `nan` lies in every range for click, and no work can be done with it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; wrong usage where it is none."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 @dataclass(frozen=True)
@@ -136,8 +150,24 @@ async def show_progress(event: Event, /) -> None:
     click.secho(f"  {event.stage}: {event.message}".rstrip(": "), dim=True, err=True)
 
 
+def refuse_broken_text(words: Sequence[str], ctx: click.Context) -> None:
+    """Refuse words whose bytes are no text in this locale's encoding; files may be named so.
+
+    Raises:
+        click.UsageError: one of them is.
+    """
+    for word in words:
+        if any("\ud800" <= sign <= "\udfff" for sign in word) and not os.path.lexists(word):
+            raise click.UsageError(f"{word!a} holds bytes that are no UTF-8 text", ctx)
+
+
 class Group(click.Group):
     """Turns our errors into a message and an exit code, so no command repeats it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The words, which are all text."""
+        refuse_broken_text(args, ctx)
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -164,11 +194,11 @@ class Group(click.Group):
             click.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
             sys.exit(FAILED)
         except OSError as error:
-            # A folder that cannot be written, say; without a name it is a full disk, or a defect, or a closed pipe.
-            if error.filename is None and error.errno not in FULL:
+            # A folder that cannot be written, say; without a name it is a disk, or a defect, or a closed pipe.
+            if error.filename is None and error.errno not in FULL | {errno.EIO}:
                 raise
-            told = f"{type(error).__name__}: {error.filename}: {error.strerror}"
-            if error.filename is None:
+            told = ": ".join(filter(None, (type(error).__name__, error.filename, error.strerror)))
+            if error.errno in FULL and error.filename is None:
                 told = f"{UnwritableError.__name__}: {unwritable('the output', error)}"
             click.secho(told, fg="red", err=True)
             sys.exit(FAILED)

@@ -12,6 +12,7 @@ from mia_skill.cli.console import ANSWER_IS_NO, Settings, json_flag, run, text
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import Passage
 from mia_skill.core.verdict import Case, Claim, Label, Support, Verdict
+from mia_skill.core.writing import replacing
 from trust.report import report, report_json
 
 __all__ = ["judge", "render"]
@@ -102,15 +103,13 @@ def write_page(path: Path, case: Case, verdict: Verdict) -> None:
     """The report as a page that needs nothing else.
 
     Raises:
-        InputError: it cannot be written.
+        UnwritableError: it cannot be written.
     """
     from mcp_server.pages import standalone
 
     page = standalone({**report(verdict), "question": case.question, "answer": case.answer})
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as cause:
-        raise InputError(f"cannot write {path}: {cause.strerror}") from None
+    with replacing(path) as out:
+        out.write(page)
 
 
 def render(verdict: Verdict, answer: str = "") -> str:

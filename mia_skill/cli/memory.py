@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TextIO
 
 import anyio.to_thread
 import click
@@ -14,8 +13,8 @@ from mia_skill.app import Mia
 from mia_skill.cli.care import COMMANDS
 from mia_skill.cli.console import Settings, as_json, bar, counted, json_flag, run, text
 from mia_skill.cli.intake import import_
-from mia_skill.core.errors import InputError
 from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Question, Status
+from mia_skill.core.writing import replacing
 from retrieval.bank import AuditReport
 
 __all__ = ["memory"]
@@ -201,12 +200,8 @@ def export(settings: Settings, file: Path | None, log: bool, vectors: bool) -> N
 def write(mia: Mia, file: Path | None, log: bool = False, vectors: bool = False) -> int:
     """The export itself. The embedder's identity is a digest: its name is for people."""
     name = {"embedder_name": mia.config.memory.embedder_model or mia.config.memory.embedder}
-    try:
-        target: nullcontext[TextIO] | TextIO = file.open("w", encoding="utf-8") if file else nullcontext(sys.stdout)
-    except OSError as cause:
-        raise InputError(f"cannot write {file}: {cause.strerror}") from None
     count = 0
-    with target as out:
+    with replacing(file) if file else nullcontext(sys.stdout) as out:
         for count, row in enumerate(mia.bank.export(log=log, vectors=vectors), 1):
             named = row | name if vectors and count == 1 else row
             out.write(orjson.dumps(named, default=str).decode() + "\n")
