@@ -2,9 +2,13 @@
 
 import errno
 import json
+import os
+import signal
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -319,3 +323,22 @@ def test_an_export_that_breaks_off_leaves_the_one_that_was_there(
     assert file.stat().st_mode & 0o777 == 0o640
     mia(home, "memory", "export", "/dev/null")
     assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_an_import_that_is_interrupted_ends_at_once_and_the_bank_is_sound(
+    home: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    """Endless: it would not end by itself."""
+    os.mkfifo(tmp_path / "endless")
+    command = [sys.executable, "-m", "mia_skill.cli", "--home", str(home), "memory", "import", *more]
+    child = subprocess.Popen([*command, str(tmp_path / "endless")], stderr=subprocess.PIPE)
+    unit = b'{"kind": "unit", "question": "Who founded works %d?", "workflow": "1. search", "outcome": "correct"}\n'
+    with suppress(BrokenPipeError), (tmp_path / "endless").open("wb", buffering=0) as lines:
+        for number in range(100_000):
+            lines.write(unit % number)
+            if number == 600:
+                child.send_signal(signal.SIGINT)
+    _, told = child.communicate(timeout=60)
+    assert (child.returncode, told.strip()) == (1, b"Aborted!")
+    assert "sound" in mia(home, "memory", "verify-log").output

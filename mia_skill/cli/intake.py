@@ -2,7 +2,10 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
+from threading import Event
+from typing import TypeVar
 
 import anyio.to_thread
 import click
@@ -17,6 +20,7 @@ from retrieval.transfer import BrokenLine, unit_line
 
 __all__ = ["import_"]
 
+T = TypeVar("T")
 FORMATS = ("mia", "mia-skill", *FOREIGN)
 REASONS = 20
 """Refused lines that an error names; a file that is something else altogether has thousands."""
@@ -49,7 +53,11 @@ def import_(settings: Settings, file: Path, dry_run: bool, vectors: bool, form: 
     the file could be used."""
 
     async def work(mia: Mia) -> ImportReport:
-        return await anyio.to_thread.run_sync(read_in, mia, file, form, dry_run, vectors)
+        ended = Event()
+        try:
+            return await anyio.to_thread.run_sync(read_in, mia, file, form, dry_run, vectors, ended)
+        finally:
+            ended.set()  # on Ctrl-C: the thread would go on to the last line
 
     report = run(settings, work)
     click.echo(as_json(report) if json_ else told(report))
@@ -83,17 +91,19 @@ def remark(report: ImportReport, vectors: bool) -> None:
         click.echo(f"line {one.line}: {one.reason}", err=True)
 
 
-def read_in(mia: Mia, file: Path, form: str, dry_run: bool, vectors: bool = False) -> ImportReport:
-    """The import itself, whatever the format.
+def read_in(mia: Mia, file: Path, form: str, dry_run: bool, vectors: bool, ended: Event) -> ImportReport:
+    """The import itself, whatever the format, until it has `ended`.
 
     Raises:
         InputError: the file cannot be read, or nothing in it can be used; nothing was changed.
     """
     try:
         if form in FOREIGN:
-            report = load_foreign(mia, file, form, dry_run)
+            report = load_foreign(mia, file, form, dry_run, ended)
+        elif form == "mia-skill":
+            report = load_published(mia, file, dry_run, ended)
         else:
-            report = load_published(mia, file, dry_run) if form == "mia-skill" else load(mia, file, dry_run, vectors)
+            report = load(mia, file, dry_run, vectors, ended)
     except OSError as cause:
         raise InputError(f"cannot read {file}: {cause.strerror}") from None
     refuse_useless(report, file, form)
@@ -117,10 +127,10 @@ def refuse_useless(report: ImportReport, file: Path, form: str) -> None:
     raise InputError("\n".join([f"nothing in {file} can be used, and nothing was changed ({way}):", *reasons]))
 
 
-def load_foreign(mia: Mia, file: Path, form: str, dry_run: bool) -> ImportReport:
+def load_foreign(mia: Mia, file: Path, form: str, dry_run: bool, ended: Event) -> ImportReport:
     """Procedures of another program's memory."""
     findings = Findings()
-    units = FOREIGN[form](file, mia.config.memory.namespace, findings)
+    units = until(ended, FOREIGN[form](file, mia.config.memory.namespace, findings))
     report = mia.bank.import_((unit_line(without_secrets(unit)) for unit in units), dry_run=dry_run)
     left_out = findings.left_out
     broken = (*report.broken, *findings.broken)
@@ -129,25 +139,30 @@ def load_foreign(mia: Mia, file: Path, form: str, dry_run: bool) -> ImportReport
     return report.model_copy(update={"broken": broken, "left_out": tuple(left_out)})
 
 
-def load(mia: Mia, file: Path, dry_run: bool, vectors: bool) -> ImportReport:
+def load(mia: Mia, file: Path, dry_run: bool, vectors: bool, ended: Event) -> ImportReport:
     """An export of ours. That of an empty bank holds a header, and no unit."""
     written: list[bool] = []
     with file.open("rb") as lines:
-        report = mia.bank.import_(noticed(lines, written), dry_run=dry_run, vectors=vectors)
+        report = mia.bank.import_(until(ended, noticed(lines, written)), dry_run=dry_run, vectors=vectors)
     return report if written else report.model_copy(update={"broken": (EMPTY,)})
 
 
-def load_published(mia: Mia, file: Path, dry_run: bool) -> ImportReport:
+def load_published(mia: Mia, file: Path, dry_run: bool, ended: Event) -> ImportReport:
     """The file of a published skill."""
     from mia_skill.agents.published import published_units
 
     broken: list[tuple[int, str]] = []
     written: list[bool] = []
     with file.open("rb") as lines:
-        units = published_units(noticed(lines, written), mia.config.memory.namespace, broken)
+        units = published_units(until(ended, noticed(lines, written)), mia.config.memory.namespace, broken)
         report = mia.bank.import_((unit_line(unit) for unit in units), dry_run=dry_run)
     refused = tuple(BrokenLine(line=at, reason=why) for at, why in broken) if written else (EMPTY,)
     return report.model_copy(update={"broken": refused})
+
+
+def until(ended: Event, rows: Iterable[T]) -> Iterator[T]:
+    """The rows, as long as somebody waits for them."""
+    return takewhile(lambda _row: not ended.is_set(), rows)
 
 
 def noticed(lines: Iterable[bytes], written: list[bool]) -> Iterator[bytes]:
