@@ -342,3 +342,29 @@ def test_an_import_that_is_interrupted_ends_at_once_and_the_bank_is_sound(
     _, told = child.communicate(timeout=60)
     assert (child.returncode, told.strip()) == (1, b"Aborted!")
     assert "sound" in mia(home, "memory", "verify-log").output
+
+
+def test_signs_that_a_terminal_obeys_are_written_out_whoever_left_them(home: Path, tmp_path: Path) -> None:
+    hidden = "Who\x1b[2J\x1b]52;c;x\x07 founded\r\n2 of 2 \u202ewas?"
+    unit = add(home, hidden)
+    for words in (("memory", "list"), ("memory", "show", unit), ("memory", "search", hidden)):
+        told = mia(home, *words).output
+        assert "Who\\u001b[2J" in told
+        assert not set("\x1b\x07\r\u202e") & set(told)
+    assert len(mia(home, "memory", "list").output.splitlines()) == 2, "a question is one line"
+    file = tmp_path / "page.txt"
+    file.write_text("Ada Brook\x1b[8m founded Velmora Works.", encoding="utf-8")
+    given = ("--question", "Who founded Velmora Works?", "--answer", "Ada Brook", "--evidence", str(file))
+    assert "\x1b[8m" not in CliRunner().invoke(main, ["judge", *given], color=True).output
+    assert json.loads(mia(home, "memory", "show", unit, "--json").stdout)["question"] == hidden.strip()
+
+
+def test_a_file_that_is_no_trace_is_named(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.json").write_text("[1, 2]")
+    assert "holds no whole line of a trace" in mia(home, "trace", "show", str(tmp_path / "notes.json"), code=1).stderr
+
+
+def test_doctor_names_a_corpus_service_that_is_no_address_and_an_image_folder_that_is_not_there(home: Path) -> None:
+    told = mia(home, "--set", "search.corpus_url=localhost:8001", "--set", "images.folder=nowhere", "doctor", code=3)
+    assert "'localhost:8001' is no address" in told.output
+    assert "nowhere is no folder" in told.output

@@ -8,7 +8,7 @@ import anyio.to_thread
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import ANSWER_IS_NO, Number, Settings, as_json, counted, json_flag, run
+from mia_skill.cli.console import ANSWER_IS_NO, Number, Settings, as_json, counted, json_flag, run, say
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import MemoryUnit
 from retrieval.chain import verify
@@ -87,7 +87,7 @@ def prune(
         click.echo(as_json(report))  # type: ignore[arg-type]
         return
     for one in report.units:  # type: ignore[attr-defined]
-        click.echo(f"{one.id} {one.reason}: {one.question[:80]}")
+        say(f"{one.id} {one.reason}: {one.question[:80]}")
     done = "would be forgotten" if dry_run else "forgotten"
     click.echo(f"{len(report.units)} {done}, {report.kept} kept")  # type: ignore[attr-defined]
 
@@ -139,7 +139,7 @@ def trace(settings: Settings, unit_id: str, json_: bool) -> None:
         return await anyio.to_thread.run_sync(mia.bank.trace, await mia.meant(unit_id))
 
     found = run(settings, work)
-    click.echo(as_json(found) if json_ else trace_text(found))
+    say(as_json(found) if json_ else trace_text(found))
 
 
 def trace_text(found: Trace) -> str:
@@ -215,7 +215,7 @@ def generalise(settings: Settings, namespace: str | None, dry_run: bool, json_: 
         click.echo(as_json([unit.model_dump(mode="json") for unit in made]))
         return
     for unit in made:
-        click.echo(f"{unit.id} of {len(unit.provenance.parents)} successes: {unit.question}\n{unit.workflow}")
+        say(f"{unit.id} of {len(unit.provenance.parents)} successes: {unit.question}\n{unit.workflow}")
     click.echo(f"{len(made)} workflows {'would be ' if dry_run else ''}made")
 
 

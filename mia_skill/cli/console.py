@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ __all__ = [
     "json_flag",
     "offer_passages",
     "run",
+    "say",
     "text",
 ]
 
@@ -44,6 +46,12 @@ FAILED = 1
 """Exit code: it could not be done; the message on stderr says how to mend it."""
 ANSWER_IS_NO = 3
 """Exit code: it was done, and the answer is no (judged not correct, doctor found a problem)."""
+
+
+UNSEEN = re.compile(
+    "\x1b(?!\\[(?:[0-2]|3[0-7])m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+"""Control signs but tab and line feed, and those that turn the direction of writing."""
 
 
 def text(value: str) -> str:
@@ -130,6 +138,12 @@ def offer_passages(path: Path) -> str:
         f"use them in a host: mia install HOST --env 'MIA_SEARCH__CORPUS={setting}'\n"
         f"with a model of your own: mia --set 'search.corpus={setting}' ask '...'"
     )
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print what holds texts of others (memories, pages, answers): a terminal obeys signs that nobody sees, and those
+    are written out, as JSON would. Colours stay."""
+    click.echo(UNSEEN.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text), err=err)
 
 
 def counted(count: int, one: str, more: str = "") -> str:

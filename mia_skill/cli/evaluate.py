@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 import click
 
-from mia_skill.cli.console import Number, Settings, as_json, json_flag
+from mia_skill.cli.console import Number, Settings, as_json, json_flag, say
 from mia_skill.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,17 +104,19 @@ def show_command(file: Path, task: str | None, json_: bool) -> None:
         held = ", ".join(sorted(path.name for path in file.glob("trace.*.jsonl"))) or "none"
         raise InputError(f"{file} is a folder: name one of the traces in it ({held})")
     rows = rows_of(file)
+    if not rows and file.stat().st_size:
+        raise InputError(f"{file} holds no whole line of a trace: it is another file, or its run was cut off at once")
     if task is None:
         if json_:
             click.echo(as_json([row.model_dump(mode="json") for row in rows]))
             return
         for row in rows:
-            click.echo(f"{row.position:5} {row.task:24} {row.status:9} {row.grade:13} {row.answer[:40]!r}")
+            say(f"{row.position:5} {row.task:24} {row.status:9} {row.grade:13} {row.answer[:40]!r}")
         return
     found = next((row for row in rows if row.task == task), None)
     if found is None:
         raise InputError(f"no question {task!r} in {file}: without one its questions are listed, each with its id")
-    click.echo(as_json(found) if json_ else told(found))
+    say(as_json(found) if json_ else told(found))
 
 
 def told(row: "Row") -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import ANSWER_IS_NO, Settings, json_flag, run, text
+from mia_skill.cli.console import ANSWER_IS_NO, Settings, json_flag, run, say, text
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import Passage
 from mia_skill.core.verdict import Case, Claim, Label, Support, Verdict
@@ -65,7 +65,7 @@ def judge(
     case, verdict = run(settings, work)
     if html is not None:
         write_page(html, case, verdict)
-    click.echo(report_json(verdict) if json_ else render(verdict, case.answer))
+    say(report_json(verdict) if json_ else render(verdict, case.answer))
     if html is not None:
         click.echo(f"the report is in {html.absolute()}", err=json_)
     if verdict.label is not Label.CORRECT:

@@ -11,7 +11,7 @@ import orjson
 
 from mia_skill.app import Mia
 from mia_skill.cli.care import COMMANDS
-from mia_skill.cli.console import Settings, as_json, bar, counted, json_flag, run, text
+from mia_skill.cli.console import Settings, as_json, bar, counted, json_flag, run, say, text
 from mia_skill.cli.intake import import_
 from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Question, Status
 from mia_skill.core.writing import replacing
@@ -44,9 +44,9 @@ def search(settings: Settings, question: str, k: int, namespace: str | None, jso
         click.echo(as_json(recall))
         return
     for hit in recall.hits:
-        click.echo(f"{line(hit.unit)}\n    {hit.why}\n{indent(hit.unit.workflow)}")
+        say(f"{line(hit.unit)}\n    {hit.why}\n{indent(hit.unit.workflow)}")
     if recall.note:
-        click.echo(recall.note)
+        say(recall.note)
 
 
 @memory.command("list")
@@ -85,7 +85,7 @@ def list_(
         click.echo(as_json(page))
         return
     for unit in page.units:
-        click.echo(line(unit))
+        say(line(unit))
     click.echo(
         f"{len(page.units)} of {page.total}" + (f"; next: --cursor {page.next_cursor}" if page.next_cursor else "")
     )
@@ -105,12 +105,12 @@ def show(settings: Settings, unit_id: str, json_: bool) -> None:
     if json_:
         click.echo(as_json(unit))
         return
-    click.echo(f"{line(unit)}\n{indent(unit.workflow)}")
+    say(f"{line(unit)}\n{indent(unit.workflow)}")
     came = unit.provenance
-    click.echo(f"    from {', '.join(came.origins)}; judged by {came.judged_by}; {unit.created_at:%Y-%m-%d}")
+    say(f"    from {', '.join(came.origins)}; judged by {came.judged_by}; {unit.created_at:%Y-%m-%d}")
     for word in unit.feedback:
         said = f"{'good' if word.good else 'bad'}{': ' if word.note else ''}{word.note}"
-        click.echo(f"    feedback {word.at:%Y-%m-%d}: {said}")
+        say(f"    feedback {word.at:%Y-%m-%d}: {said}")
 
 
 @memory.command()
@@ -152,7 +152,7 @@ def feedback(settings: Settings, unit_id: str, word: str, note: str) -> None:
     async def work(mia: Mia) -> MemoryUnit:
         return await mia.feedback(await mia.meant(unit_id), word == "good", note)
 
-    click.echo(line(run(settings, work)))
+    say(line(run(settings, work)))
 
 
 @memory.command()
@@ -165,7 +165,7 @@ def forget(settings: Settings, unit_ids: tuple[str, ...], yes: bool) -> None:
     known = run(settings, lambda mia: looked_up(mia, unit_ids))
     whole = tuple(unit.id for unit in known)
     if not yes or not set(unit_ids) <= set(whole):
-        click.echo("\n".join(line(unit) for unit in known), err=True)
+        say("\n".join(line(unit) for unit in known), err=True)
     if not yes:
         click.confirm(f"Delete {counted(len(known), 'unit')} for good?", abort=True, err=True)
     click.echo(f"forgot {run(settings, lambda mia: mia.forget(whole))}")
@@ -218,7 +218,7 @@ def audit(settings: Settings, json_: bool) -> None:
         return await anyio.to_thread.run_sync(mia.bank.audit)
 
     report = run(settings, work)
-    click.echo(as_json(report) if json_ else describe(report))
+    say(as_json(report) if json_ else describe(report))
 
 
 @memory.command()
@@ -244,7 +244,7 @@ def line(unit: MemoryUnit) -> str:
     state = click.style(unit.outcome or "pending", fg=colour)
     if unit.status is not Status.ACTIVE:
         state += f" ({unit.status})"
-    return f"{unit.id} {state} {unit.wins}/{unit.uses} [{unit.namespace}] {unit.question[:100]}"
+    return f"{unit.id} {state} {unit.wins}/{unit.uses} [{unit.namespace}] {' '.join(unit.question.split())[:100]}"
 
 
 def indent(text: str) -> str:
