@@ -368,3 +368,16 @@ def test_doctor_names_a_corpus_service_that_is_no_address_and_an_image_folder_th
     told = mia(home, "--set", "search.corpus_url=localhost:8001", "--set", "images.folder=nowhere", "doctor", code=3)
     assert "'localhost:8001' is no address" in told.output
     assert "nowhere is no folder" in told.output
+
+
+def test_ctrl_c_while_the_command_is_loaded_ends_it_in_a_word() -> None:
+    code = (
+        "import sys\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, *_more):\n"
+        "        if name == 'mia_skill.cli.doctor': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "from mia_skill.cli import main\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.strip()) == (1, "Aborted!")
