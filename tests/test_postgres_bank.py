@@ -218,7 +218,7 @@ class TestOnAServer:
         config = MiaConfig(home=tmp_path, memory=MemoryConfig.model_validate({"url": server.url}))
         assert server.url not in repr(config)
         bank = open_configured(config, HashEmbedder())
-        assert bank.health().path.startswith("postgresql://127.0.0.1")
+        assert bank.health().path.startswith("postgresql://***@127.0.0.1")
         assert not (tmp_path / "memory.sqlite3").exists()
         bank.close()
 
