@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 from small_llama import write_llama
 
-from mia_skill.core.errors import TrainingError
+from mia_skill.core.errors import ModelError, TrainingError
 from training.groups import Group, Rollout
 from training.learners import Choice, learner_of
 from training.outside import OutsideLearner, own_command
@@ -123,6 +124,69 @@ async def test_serving_goes_on_while_an_update_runs(learner: Make, trainer: Make
             served.append((await one.sample(f"n{number}", "?")).version)
     assert one.version == 1
     assert set(served) <= {0, 1}
+
+
+async def together(policy: Policy, prompts: Sequence[str], n: int = 2) -> list[list[str]]:
+    """The batches that the decoder begins, as the prompts in them, while all are asked for at once."""
+    begun: list[list[str]] = []
+    decoder, words = policy.sampler.decoder, policy.tokenizer  # type: ignore[attr-defined]
+    start = decoder.start
+
+    def watched(rows: Sequence[Sequence[int]], most: int) -> Any:
+        texts = [words.decode(row) for row in rows]
+        begun.append([next((one for one in prompts if f"\n{one}<" in text), "?") for text in texts])
+        return start(rows, most)
+
+    decoder.start = watched
+    async with anyio.create_task_group() as group:
+        for prompt in prompts:
+            group.start_soon(policy.sample, prompt, n)
+    return begun
+
+
+async def test_requests_that_wait_are_answered_together(learner: Make) -> None:
+    asked = [f"say {number}" for number in range(6)]
+    batches = await together(learner().start(), asked)
+    assert [sorted(one) for one in batches] == [sorted(2 * asked)]
+
+
+async def test_no_more_is_written_at_once_than_fits(learner: Make) -> None:
+    batches = await together(learner().start(), ["a", "b", "c", "d"], n=100)
+    assert [sorted(set(one)) for one in batches] == [["a", "b"], ["c", "d"]]
+
+
+async def test_a_prompt_that_is_too_long_fails_alone(learner: Make) -> None:
+    policy = learner().start()
+    told: dict[str, Any] = {}
+
+    async def ask(prompt: str) -> None:
+        try:
+            told[prompt[:9]] = await policy.sample(prompt, 2)
+        except ModelError as failure:
+            told[prompt[:9]] = failure
+
+    async with anyio.create_task_group() as group:
+        for prompt in ("the first", "long " * 200, "the third"):
+            group.start_soon(ask, prompt)
+    assert (len(told["the first"]), len(told["the third"])) == (2, 2)
+    assert isinstance(told["long long"], ModelError)
+
+
+async def test_a_client_that_vanishes_takes_nobody_along(learner: Make) -> None:
+    policy, told = learner().start(), list[int]()
+
+    async def ask(prompt: str) -> None:
+        told.append(len(await policy.sample(prompt, 2)))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask, "the one under way")
+        async with anyio.create_task_group() as gone:
+            gone.start_soon(ask, "whose client is gone")
+            await anyio.lowlevel.checkpoint()
+            gone.cancel_scope.cancel()
+        group.start_soon(ask, "the next")
+    assert told == [2, 2]
+    assert len(await policy.sample("and later", 1)) == 1
 
 
 async def test_rewards_make_what_they_reward_likelier(learner: Make, tmp_path: Path) -> None:

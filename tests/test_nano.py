@@ -114,6 +114,33 @@ async def test_a_stage_leaves_the_best_policy_that_a_look_has_seen_and_not_its_l
     assert all((cold[name] == left[name]).all() for name in cold)
 
 
+@pytest.mark.slow
+async def test_a_planner_is_trained_without_memories_beside_an_executor_that_is_there(
+    folder: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    from training.nano import Nano
+
+    class Watched(Nano):
+        taught_with: list[bool]
+
+        async def play(self, role: Any, task: Any, own: Any, other: Any, warm: float) -> Any:
+            if warm:
+                self.taught_with.append(bool(task.recall.hits))
+            return await super().play(role, task, own, other, warm)
+
+    given = saved(tmp_path / "given")
+    run = Watched(nano(folder, tmp_path / "run", executor=given, cold_steps=0, without_memory=True).options)
+    run.taught_with = []
+    assert list(await run.run()) == STAGES[1:]
+    assert run.taught_with
+    assert not any(run.taught_with)
+    assert not [name for name in ("cold", "executor") if (tmp_path / "run" / name).exists()]
+    used, there = run.learner("executor").model.state_dict(), load_file(given / "model.safetensors")
+    assert all((used[name] == weight).all() for name, weight in there.items())
+
+
 async def test_there_must_be_a_run_to_resume(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no run to resume"):
         await nano(folder, tmp_path / "none", resume=True).run()

@@ -53,6 +53,10 @@ class Options:
     out: Path
     course: Path | None = None
     """File to keep tasks, memories and the expert's conversations in; made when it is missing."""
+    executor: Path | None = None
+    """A trained Executor: stage 1 is left out."""
+    without_memory: bool = False
+    """Train the Planner without memories. The tests show it with and without, as ever."""
     device: str = "cpu"
     budget_s: float = 1000.0
     """Wall time of the three stages together; `shares` says how much of it each gets. Tests come on top."""
@@ -62,6 +66,7 @@ class Options:
     worlds: int = 2
     hops: tuple[int, ...] = (1, 2, 3)
     cold_steps: int = 80
+    """0: the model had its cold start before."""
     cold_batch: int = 32
     cold_target: float = 0.35
     """The cold start stops at this share of right answers, so that there is something left to learn."""
@@ -136,7 +141,7 @@ class Nano:
         """What comes after the cold start. The Planner's learner is the cold one until it is trained."""
         test = self.course.test
         bare = [forgetful(task) for task in test]
-        return [
+        stages: list[tuple[str, Callable[[], Awaitable[dict[str, Any]]]]] = [
             ("executor_start", lambda: self.measure("executor", test)),
             ("executor", lambda: self.train("executor", self.options.shares[1])),
             ("executor_trained", lambda: self.measure("executor", test)),
@@ -146,6 +151,7 @@ class Nano:
             ("planner_trained_no_memory", lambda: self.measure("planner", bare)),
             ("planner_trained_memory", lambda: self.measure("planner", test)),
         ]
+        return stages[2 if self.options.executor else 0 :]
 
     # -- going on after a kill ----------------------------------------------------------------------------------
 
@@ -176,11 +182,18 @@ class Nano:
         """Of a role: its cold start, or as far as it was trained."""
         if role not in self.learners:
             options = self.options
-            model, tokenizer = load(options.out / "cold", options.device)
+            model, tokenizer = load(self.start_of(role), options.device)
             self.learners[role] = self.made(model, tokenizer, options.lr, options.lora_rank)
             if role in self.state["stage"]:
                 self.learners[role].restore(options.out / f"{role}.pt")
         return self.learners[role]
+
+    def start_of(self, role: str) -> Path:
+        """The weights that a role begins with."""
+        options = self.options
+        if role == "executor" and options.executor is not None:
+            return options.executor
+        return options.out / "cold" if options.cold_steps else options.model
 
     def made(self, model: Any, tokenizer: Any, lr: float, lora_rank: int = 0) -> Learner:
         torch.manual_seed(self.options.seed)
@@ -223,7 +236,7 @@ class Nano:
         while at["step"] < options.steps and at["spent_s"] < part * options.budget_s:
             rng = random.Random(f"{role} {options.seed} {at['step']}")
             torch.manual_seed(rng.getrandbits(32))
-            tasks = [task for task in self.course.train[: -len(self.looked)] if task.hops <= at["hops"]]
+            tasks = [task for task in self.taught(role)[: -len(self.looked)] if task.hops <= at["hops"]]
             chosen = rng.sample(tasks, min(options.questions, len(tasks)))
             groups, stats, played = await grpo_step(
                 learner, chosen, self.player(role), rollouts=options.rollouts, updates=options.updates, rng=rng
@@ -252,6 +265,11 @@ class Nano:
         learner.checkpoint(options.out / f"{role}.pt")
         return {}
 
+    def taught(self, role: Role) -> Sequence[Task]:
+        """The training questions as the role gets them."""
+        train = self.course.train
+        return [forgetful(task) for task in train] if role == "planner" and self.options.without_memory else train
+
     @property
     def looked(self) -> Sequence[Task]:
         """What `look` asks."""
@@ -260,7 +278,8 @@ class Nano:
     async def look(self, role: Role, at: dict[str, Any]) -> None:
         """A longer stage can end worse than it was (docs/lab_notes.md, the nano reproduction): keep the best so far."""
         learner = self.learner(role)
-        right = share(await self.play_all(role, self.looked, learner, self.learner("executor")))
+        asked = self.taught(role)[-len(self.looked) :]
+        right = share(await self.play_all(role, asked, learner, self.learner("executor")))
         if right > at.get("best", -1.0):
             at["best"] = right
             learner.checkpoint(self.options.out / f"{role}.best.pt")
