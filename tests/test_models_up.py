@@ -96,11 +96,13 @@ def test_a_server_that_ends_is_told_with_the_end_of_its_log(tmp_path: Path, prog
 def no_model_server() -> Iterator[int]:
     """The port of somebody else, who hangs up on whoever calls."""
     with TCPServer(("127.0.0.1", 0), BaseRequestHandler) as other:
-        thread = threading.Thread(target=other.serve_forever)
+        thread = threading.Thread(target=other.serve_forever, args=(0.01,))
         thread.start()
-        yield int(other.server_address[1])
-        other.shutdown()
-        thread.join()
+        try:
+            yield int(other.server_address[1])
+        finally:
+            other.shutdown()
+            thread.join()
 
 
 def test_a_port_of_somebody_else_a_missing_program_and_an_open_door_are_refused(tmp_path: Path) -> None:
