@@ -33,8 +33,8 @@ $(READY): $(STAMP)
 demo: $(STAMP)  ## A host agent works through a stream of questions, without and with memory (no key, no GPU)
 	@$(BIN)/mia demo $(ARGS)
 
-test: $(READY)  ## The default tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## The default tests, on all cores (one process: ARGS=-n0)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: $(READY)  ## Lint, formatting, types, import floors
 	@$(BIN)/ruff check $(LINT)
