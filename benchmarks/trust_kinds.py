@@ -5,7 +5,7 @@
 Part "sets": right and wrong answers that the rule meets, and how many of them the checks call correct without it;
 `wiki-train` are the questions of the wiki set that no benchmark uses. Part "crossed": every question for a person is
 answered with the places, every question for a place with the persons that stand in its evidence, all of them wrong.
-What is a place or a person comes from the right answers of other questions, not from the rule.
+What is a place or a person comes from the right answers of other questions, not from the rule. In two halves.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from benchmarks.trust_sets import Sample, load, wiki
@@ -29,6 +30,8 @@ MADE = ("world", "runs")
 """Sets of invented pages: not crossed."""
 TOWN = re.compile(r"\b(?:city|town|village|county|located|based|headquartered)\b", re.IGNORECASE)
 NAME = re.compile(r"[A-Z][\w'-]+(?:,? (?:[A-Z][\w'.-]*|of|de|van|von)){0,3}")
+HALVES = ("read", "held")
+"""Crossed answers that were read when the rule on nationalities was written, and such that were only counted."""
 MOST = 6
 """Answers to one question."""
 
@@ -48,8 +51,15 @@ def main() -> None:
         print(f"{name:12}{right:12}{called[True]:18}{len(met) - right:12}{called[False]:18}")
     print(f"{'crossed':12}{'answers':>12}{'correct without':>18}{'with':>12}")
     for name, samples in crossed(sets):
-        called = Counter(bool(odd(one)) for one in samples if accepted(one))
-        print(f"{name:12}{len(samples):12}{called.total():18}{called[False]:12}")
+        for half in HALVES:
+            some = [one for one in samples if half_of(one) == half]
+            called = Counter(bool(odd(one)) for one in some if accepted(one))
+            print(f"{name + ' ' + half:12}{len(some):12}{called.total():18}{called[False]:12}")
+
+
+def half_of(sample: Sample) -> str:
+    """By its question."""
+    return HALVES[sha256(sample.group.encode()).digest()[0] % 2]
 
 
 def odd(sample: Sample) -> str:

@@ -12,6 +12,7 @@ import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from mia_skill.core.errors import ConfigError, Failure, SearchError
+from mia_skill.core.redact import redact
 from mia_skill.core.require import require
 from retrieval.dialects import Blocked, Dialect
 from retrieval.hits import Hit
@@ -175,8 +176,8 @@ class DdgsBackend:
         except self._failure as cause:
             # The package says "No results found." for an empty answer and for engines that blocked it alike.
             raise SearchError(
-                f"ddgs got nothing ({cause}): it may be throttled or blocked; wait a minute, ask in other words, or "
-                "set search.web to an engine with a key",
+                f"ddgs got nothing ({redact(str(cause))}): it may be throttled or blocked; wait a minute, ask in other "
+                "words, or set search.web to an engine with a key",
                 engine=self.name,
                 kind="blocked",
             ) from cause

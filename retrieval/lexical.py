@@ -58,8 +58,9 @@ class LexicalIndex:
             if not _sound(folder):
                 _build(folder, passages)
             return cls(Index(_schema(), path=str(folder)))
-        except OSError as cause:
-            raise CorpusError(f"the search cache {folder} cannot be used: {cause}") from cause
+        except (OSError, ValueError) as cause:  # tantivy reports a full disk as a ValueError
+            way = "make room there, or name another folder with --home"
+            raise CorpusError(f"the search cache {folder} cannot be used ({cause}): {way}") from cause
 
     @classmethod
     def load(cls, folder: Path) -> "LexicalIndex":

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from mia_skill.core.errors import ModelReplyError, ModelStatusError, ModelUnreachableError
+from mia_skill.core.shown_address import shown_address
 from retrieval.vectors import Kind, Recipe, Rows, unit_rows
 
 if TYPE_CHECKING:
@@ -129,9 +130,9 @@ class OpenAIEmbedder:
                 reply = self._client.post("embeddings", json=body)
             except httpx.TransportError as cause:
                 if last:
+                    where = shown_address(str(self._client.base_url))
                     raise ModelUnreachableError(
-                        f"no embedding server at {self._client.base_url}: {cause or type(cause).__name__}; "
-                        "check memory.embedder_url"
+                        f"no embedding server at {where}: {cause or type(cause).__name__}; check memory.embedder_url"
                     ) from cause
             else:
                 if reply.is_success:

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 
 from mia_skill.core.errors import BankCorruptError, BankError, BankUnreachableError, BankUnwritableError
+from mia_skill.core.redact import redact
 from mia_skill.core.require import require
+from mia_skill.core.shown_address import shown_address
 
 __all__ = ["PostgresTables", "connect", "postgres_errors", "shown_url", "transaction", "translated"]
 
@@ -126,7 +127,7 @@ def postgres_errors(where: str) -> Iterator[None]:
 
 def _ours(cause: Any, where: str) -> BankError:
     state = cause.sqlstate or ""
-    told = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    told = redact(str(cause).strip().splitlines()[0]) if str(cause).strip() else type(cause).__name__
     if state in UNWRITABLE:
         return BankUnwritableError(f"the memory bank {where} cannot be used: {UNWRITABLE[state]} ({told})")
     if state in CORRUPT:
@@ -182,9 +183,5 @@ def connect(url: str, schema: str, *, busy_timeout_s: float = 5.0, connect_timeo
 
 
 def shown_url(url: str) -> str:
-    """The address without user and password, for messages."""
-    parts = urlsplit(url)
-    if not parts.hostname:
-        return "on PostgreSQL"
-    port = f":{parts.port}" if parts.port else ""
-    return f"postgresql://{parts.hostname}{port}{parts.path}"
+    """The address without user, password and parameters, for messages."""
+    return shown_address(url).partition("?")[0] if "://" in url else "on PostgreSQL"

@@ -85,6 +85,12 @@ def waiting(rows: Tables, unit_id: str) -> MemoryUnit | None:
     return None
 
 
+def waiting_ids(rows: Tables) -> dict[str, str]:
+    """Ids and questions of all units of changes on probation."""
+    changes = (orjson.loads(row["change"]) for row in rows.execute("SELECT change FROM held ORDER BY number"))
+    return {unit["id"]: unit["question"] for change in changes for unit in change["units"]}
+
+
 def spoken_of(unit: MemoryUnit, spoken: Feedback, outcome: Outcome | None) -> MemoryUnit:
     """The unit with a user's word, which needs no canaries."""
     change: dict[str, object] = {"feedback": (*unit.feedback, spoken)}

@@ -77,7 +77,9 @@ def over_budget(units: Iterable[MemoryUnit], most: int, *, spared: Sequence[str]
 def doomed(units: Sequence[MemoryUnit], rules: PruneRules, now: datetime | None = None) -> tuple[Doomed, ...]:
     """Every unit that a rule lets go, each once, with the first reason."""
     reasons: dict[str, str] = {}
-    before = (now or utc_now()) - timedelta(days=rules.older_than_days or 0)
+    now = now or utc_now()
+    oldest = (now - datetime.min.replace(tzinfo=now.tzinfo)).days  # more days than these cannot be taken off
+    before = now - timedelta(days=min(rules.older_than_days or 0, oldest))
     groups: dict[str, list[MemoryUnit]] = defaultdict(list)
     for unit in units:
         if rules.namespace is not None and unit.namespace != rules.namespace:

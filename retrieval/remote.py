@@ -6,6 +6,7 @@ import orjson
 from pydantic import SecretStr
 
 from mia_skill.core.errors import ConfigError, InputError, SearchError
+from mia_skill.core.shown_address import shown_address
 from mia_skill.core.types import Passage
 from retrieval.passages import shortened
 from retrieval.search import checked
@@ -40,7 +41,7 @@ class RemoteCorpus:
             ConfigError: it is no http address.
         """
         if not url.startswith(("http://", "https://")):
-            raise ConfigError(f"search.corpus_url {url!r} must start with http:// or https://")
+            raise ConfigError(f"search.corpus_url {shown_address(url)!r} must start with http:// or https://")
         base = url.rstrip("/")
         self._url = base if base.endswith("/retrieve") else f"{base}/retrieve"
         self._headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
@@ -105,7 +106,9 @@ class RemoteCorpus:
         return shortened(passage, self._chars)
 
     def _error(self, what: str, retry_after_s: float | None = None) -> SearchError:
-        return SearchError(f"the corpus service {self._url} {what}", engine=self.name, retry_after_s=retry_after_s)
+        return SearchError(
+            f"the corpus service {shown_address(self._url)} {what}", engine=self.name, retry_after_s=retry_after_s
+        )
 
 
 def retry_after(reply: "httpx.Response") -> float | None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from retrieval.abbreviation import meant
 from retrieval.bank import Consolidation
 from retrieval.chain import LogReport
 from retrieval.chronicle import Census, LogPage, Sample, UseReport, census, log_page, sample, uses_of
@@ -41,6 +42,10 @@ class Steward(ABC):
     @abstractmethod
     def _settle(self, change: Consolidation, number: int) -> None:
         """Apply a change that was held, unless another process has."""
+
+    def meant(self, given: str) -> str:
+        with self._work(write=False) as rows:
+            return meant(rows, given)
 
     def lift(self, namespaces: Sequence[str] = (), *, units: int | None = None) -> LiftReport:
         with self._work(write=False) as rows:

@@ -18,6 +18,15 @@ __all__ += ["Standing", "Stewardship", "Trace", "UseReport"]
 class Stewardship(Protocol):
     """Part of every `Bank`."""
 
+    def meant(self, given: str) -> str:
+        """The id of the unit that is meant by an id, by its beginning, or by `HEAD…TAIL` as the page shows it.
+
+        Raises:
+            UnknownIdError: there is no such unit.
+            AmbiguousIdError: several units are abbreviated so; the message lists them.
+        """
+        ...
+
     def lift(self, namespaces: Sequence[str] = (), *, units: int | None = None) -> LiftReport:
         """What random withholding has shown: success with memory less success without, with intervals; of at most so
         many `units`, those with the most outcomes first."""

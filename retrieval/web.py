@@ -11,6 +11,7 @@ import anyio.to_thread
 from mia_skill.core.config import EngineConfig, SearchConfig
 from mia_skill.core.errors import BudgetExceeded, ConfigError, Failure, MiaError, SearchError
 from mia_skill.core.require import require
+from mia_skill.core.shown_address import shown_address
 from mia_skill.core.types import Passage
 from retrieval.answers import AnswerCache
 from retrieval.backends import DdgsBackend, HttpBackend, WebBackend
@@ -245,7 +246,7 @@ def _engine(name: str, config: SearchConfig, purse: Purse, cache: Path | None) -
     key = settings.key or (config.web_key if first else None)
     url = settings.url or (config.web_url if first else None)
     if url is not None and not url.startswith(("http://", "https://", *(("socks5",) if name == "ddgs" else ()))):
-        raise ConfigError(f"search.web_url {url!r} must start with http:// or https://")
+        raise ConfigError(f"search.web_url {shown_address(url)!r} must start with http:// or https://")
     backend: WebBackend
     if name == "ddgs":
         backend, rate = DdgsBackend.from_package(proxy=url, timeout_s=config.timeout_s), DDGS_PER_SECOND

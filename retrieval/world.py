@@ -14,6 +14,7 @@ from random import Random
 import orjson
 
 from mia_skill.core.errors import InputError
+from mia_skill.core.writing import writing
 from retrieval.world_model import Entity, Fact, build_graph
 from retrieval.world_pages import Page, write_pages
 from retrieval.world_questions import WorldQuestion, ask
@@ -56,12 +57,17 @@ class World:
         )
 
     def write(self, folder: Path) -> None:
-        """`corpus.jsonl` with id, title and text of every page, and `questions.jsonl`."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """`corpus.jsonl` with id, title and text of every page, and `questions.jsonl`.
+
+        Raises:
+            UnwritableError: the folder cannot be written.
+        """
         corpus = [{"id": page.id, "title": page.title, "text": page.text} for page in self.pages]
         questions = [question.model_dump(mode="json") for question in self.questions]
-        for name, rows in (("corpus.jsonl", corpus), ("questions.jsonl", questions)):
-            (folder / name).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, rows in (("corpus.jsonl", corpus), ("questions.jsonl", questions)):
+                (folder / name).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
 
 
 def build_world(seed: int = 7, size: int = 300) -> World:

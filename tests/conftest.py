@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -24,6 +25,12 @@ def anyio_backend() -> str:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skip", action="store_true", help="a test that would be skipped fails instead")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays until the end: a garbage collection that walks it all costs every test."""
+    gc.collect()
+    gc.freeze()
 
 
 ABSENT = "no development data"

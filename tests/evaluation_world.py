@@ -1,6 +1,7 @@
 """A small evaluation without a model, for tests: a world, its corpus in memory, and a judge that is out on demand."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from mia_skill.core.config import BudgetConfig, MemoryConfig
@@ -54,6 +55,7 @@ class Mortal:
         return await self.mind.distil(done, asked, known)
 
 
+@cache
 def small_tasks(count: int = 12) -> tuple[World, TaskSet]:
     world = build_world(3, 60)
     return world, world_tasks(world, world_stream(world, count, 3))

@@ -3,7 +3,7 @@
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-LOOKS = 2
+LOOKS = 1
 """Health checks before it is up."""
 
 

@@ -1,8 +1,14 @@
 """The `mia` command, as a person or a script uses it."""
 
+import errno
 import json
+import os
+import signal
+import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -265,3 +271,113 @@ def test_evidence_from_a_corpus_that_is_not_set_says_which_setting_to_give(home:
 def test_a_list_given_as_one_word_is_answered_with_its_form(home: Path) -> None:
     result = mia(home, "--set", "search.corpus=wiki.jsonl", "memory", "list", code=1)
     assert "setting 'search.corpus': give a list as JSON" in result.output
+
+
+def test_bytes_that_are_no_text_are_wrong_usage_and_a_file_may_be_named_so(home: Path) -> None:
+    for words in (("memory", "show"), ("memory", "list", "--text"), ("memory", "revoke", "--yes", "--source")):
+        assert "no UTF-8 text" in mia(home, *words, "caf\udce9", code=2).stderr
+    file = home / "caf\udce9.txt"
+    file.write_text("Velmora Works was founded by Ada Brook.")
+    mia(home, "judge", "--question", "Who founded Velmora Works?", "--answer", "x", "--evidence", str(file), code=3)
+
+
+@pytest.mark.parametrize("days", ["1e26", "inf", "99999999"])
+def test_nothing_is_older_than_time_itself(home: Path, days: str) -> None:
+    add(home)
+    assert "0 forgotten, 1 kept" in mia(home, "memory", "prune", "--older-than-days", days, "--yes").output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("memory", "prune", "--older-than-days", "nan", "--yes"),
+        ("stream", "serve", "--lr", "nan"),
+        ("train", "ttl", "--lie", "nan"),
+        ("eval", "run", "--dataset", "sandbox", "--out", "o", "--price", "nan", "1", "1"),
+    ],
+)
+def test_what_is_no_number_is_wrong_usage(home: Path, words: tuple[str, ...]) -> None:
+    assert "'nan' is no number" in mia(home, *words, code=2).stderr
+
+
+def test_an_export_that_breaks_off_leaves_the_one_that_was_there(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(home)
+    file = tmp_path / "units.jsonl"
+    mia(home, "memory", "export", str(file))
+    whole = file.read_bytes()
+    file.chmod(0o640)
+
+    def cut_off(*_given: object, **_more: object) -> Iterator[dict[str, object]]:
+        yield {"kind": "bank"}
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("retrieval.sqlite_bank.SqliteBank.export", cut_off)
+        told = mia(home, "memory", "export", str(file), code=1).stderr
+    assert f"UnwritableError: cannot write {file}: No space left on device: make room on its disk" in told
+    assert file.read_bytes() == whole
+    assert not list(tmp_path.glob(".units*"))
+    mia(home, "memory", "export", str(file))
+    assert file.stat().st_mode & 0o777 == 0o640
+    mia(home, "memory", "export", "/dev/null")
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_an_import_that_is_interrupted_ends_at_once_and_the_bank_is_sound(
+    home: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    """Endless: it would not end by itself."""
+    os.mkfifo(tmp_path / "endless")
+    command = [sys.executable, "-m", "mia_skill.cli", "--home", str(home), "memory", "import", *more]
+    child = subprocess.Popen([*command, str(tmp_path / "endless")], stderr=subprocess.PIPE)
+    unit = b'{"kind": "unit", "question": "Who founded works %d?", "workflow": "1. search", "outcome": "correct"}\n'
+    with suppress(BrokenPipeError), (tmp_path / "endless").open("wb", buffering=0) as lines:
+        for number in range(100_000):
+            lines.write(unit % number)
+            if number == 600:
+                child.send_signal(signal.SIGINT)
+    _, told = child.communicate(timeout=60)
+    assert (child.returncode, told.strip()) == (1, b"Aborted!")
+    assert "sound" in mia(home, "memory", "verify-log").output
+
+
+def test_signs_that_a_terminal_obeys_are_written_out_whoever_left_them(home: Path, tmp_path: Path) -> None:
+    hidden = "Who\x1b[2J\x1b]52;c;x\x07 founded\r\n2 of 2 \u202ewas?"
+    unit = add(home, hidden)
+    for words in (("memory", "list"), ("memory", "show", unit), ("memory", "search", hidden)):
+        told = mia(home, *words).output
+        assert "Who\\u001b[2J" in told
+        assert not set("\x1b\x07\r\u202e") & set(told)
+    assert len(mia(home, "memory", "list").output.splitlines()) == 2, "a question is one line"
+    file = tmp_path / "page.txt"
+    file.write_text("Ada Brook\x1b[8m founded Velmora Works.", encoding="utf-8")
+    given = ("--question", "Who founded Velmora Works?", "--answer", "Ada Brook", "--evidence", str(file))
+    assert "\x1b[8m" not in CliRunner().invoke(main, ["judge", *given], color=True).output
+    assert json.loads(mia(home, "memory", "show", unit, "--json").stdout)["question"] == hidden.strip()
+
+
+def test_a_file_that_is_no_trace_is_named(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.json").write_text("[1, 2]")
+    assert "holds no whole line of a trace" in mia(home, "trace", "show", str(tmp_path / "notes.json"), code=1).stderr
+
+
+def test_doctor_names_a_corpus_service_that_is_no_address_and_an_image_folder_that_is_not_there(home: Path) -> None:
+    told = mia(home, "--set", "search.corpus_url=localhost:8001", "--set", "images.folder=nowhere", "doctor", code=3)
+    assert "'localhost:8001' is no address" in told.output
+    assert "nowhere is no folder" in told.output
+
+
+def test_ctrl_c_while_the_command_is_loaded_ends_it_in_a_word() -> None:
+    code = (
+        "import sys\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, *_more):\n"
+        "        if name == 'mia_skill.cli.doctor': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "from mia_skill.cli import main\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.strip()) == (1, "Aborted!")

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_disk import file_limit
 
 from mia_skill.core.errors import CorpusError, InputError, ModelReplyError
 from mia_skill.core.types import Origin, Passage
@@ -381,3 +382,13 @@ class General:
 
 
 GENERAL = General()
+
+
+def test_a_disk_that_is_full_when_a_corpus_is_first_searched_is_named_with_the_way_out(
+    write: Write, tmp_path: Path
+) -> None:
+    told = " ".join(f"w{n}" for n in range(999))
+    path = write([{"id": str(n), "title": f"Page {n}", "text": told} for n in range(9)])
+    with file_limit(2_000), pytest.raises(CorpusError, match=r"search cache.*make room there"):
+        Corpus.open([path], None, cache=tmp_path / "cache")
+    assert Corpus.open([path], None, cache=tmp_path / "cache")

@@ -1,10 +1,13 @@
 """The demo's stream: few shapes of question, each of them coming back, the same for a seed."""
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from small_disk import file_limit
 
 from mia_skill.agents.reader import one_chain
 from mia_skill.cli import main
@@ -53,6 +56,45 @@ def test_a_world_too_small_for_the_stream_is_named_with_both_ways_out(tmp_path: 
     assert told.exit_code == 1
     assert "--size" in told.output
     assert "--recur" in told.output
+
+
+def test_a_full_disk_ends_the_demo_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with file_limit(50_000):
+        told = CliRunner().invoke(main, ["--home", str(tmp_path), "demo", "--questions", "4"])
+    assert told.exit_code == 1
+    assert "UnwritableError: cannot write" in told.stderr
+    assert "set TMPDIR" in told.stderr
+    assert not list(tmp_path.iterdir()), "nothing stays behind"
+
+
+def test_a_temporary_folder_that_is_not_there_ends_the_demo_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    told = CliRunner().invoke(main, ["--home", str(tmp_path), "demo", "--questions", "4"])
+    assert told.exit_code == 1
+    assert "UnwritableError: cannot write" in told.stderr
+    assert "set TMPDIR" in told.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("words", [("demo", "--questions", "2"), ("memory", "list"), ("world", "--out", "w")])
+def test_an_output_that_cannot_be_written_is_named_without_a_traceback(tmp_path: Path, words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "mia_skill.cli", "--home", str(tmp_path), *words]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=tmp_path, timeout=120)
+    assert done.returncode == 1
+    assert b"UnwritableError: cannot write the output: No space left on device" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_world_that_cannot_be_written_is_named_with_its_folder(tmp_path: Path) -> None:
+    for out, limit in ((tmp_path / "small", 5_000), (Path("/proc/none"), 10**9)):
+        with file_limit(limit):
+            told = CliRunner().invoke(main, ["world", "--size", "60", "--out", str(out)])
+        assert told.exit_code == 1
+        assert f"UnwritableError: cannot write {out}" in told.stderr
 
 
 def test_a_procedure_is_followed_only_where_one_way_leads_to_the_answer() -> None:

@@ -1,8 +1,6 @@
 """Whatever endpoints, tools and disks do during a run: rows say it, nothing is lost, nothing is silently wrong."""
 
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import httpx
 import orjson
 import pytest
 from evaluation_world import small_evaluation
+from small_disk import file_limit
 
 from mia_skill.agents.mia import Mia, Sources
 from mia_skill.core.config import BudgetConfig, EndpointConfig, MemoryConfig
@@ -147,17 +146,6 @@ async def test_a_run_whose_search_is_down_stops_and_goes_on_with_the_rows_it_has
         await rows_after(evaluated(answering(broken, "nobody"), Shelf(down=True), waves=1))
     rows = await rows_after(evaluated(answering(broken, "nobody"), Shelf(), waves=1))
     assert [row.grade for row in rows.values()] == ["correct"] * 4
-
-
-@contextmanager
-def file_limit(size: int) -> Iterator[None]:
-    """No file of this process can grow beyond `size`: what a full disk does, without filling one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_a_full_disk_stops_the_run_in_words_and_loses_no_row_that_was_written(tmp_path: Path) -> None:

@@ -16,9 +16,15 @@ from mia_skill.evaluation.summary import Summary, summarise
 from mia_skill.evaluation.trace import rows_of
 
 
-@pytest.fixture
-async def summary(tmp_path: Path) -> Summary:
-    evaluation = small_evaluation(tmp_path)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the run lies that all tests read and none changes."""
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+async def summary(folder: Path) -> Summary:
+    evaluation = small_evaluation(folder)
     setup = Setup(
         dataset="world",
         tasks=12,
@@ -31,14 +37,14 @@ async def summary(tmp_path: Path) -> Summary:
         embedder="hash",
         limits=BudgetConfig(),
     )
-    open_setup(tmp_path, setup)
+    open_setup(folder, setup)
     await evaluation.run(setup.methods, setup.seeds)
-    return summarise(tmp_path)
+    return summarise(folder)
 
 
-async def test_the_figures_are_those_of_the_traces(summary: Summary, tmp_path: Path) -> None:
+async def test_the_figures_are_those_of_the_traces(summary: Summary, folder: Path) -> None:
     for line in summary.lines:
-        rows = [row for seed in (0, 1) for row in rows_of(trace_path(tmp_path, line.method, seed))]
+        rows = [row for seed in (0, 1) for row in rows_of(trace_path(folder, line.method, seed))]
         right = sum(row.grade == "correct" for row in rows)
         assert (line.asked, line.graded, line.right) == (24, 24, right)
         assert line.accuracy == pytest.approx(right / 24)
@@ -57,9 +63,9 @@ async def test_the_page_loads_nothing_and_draws_its_plots(summary: Summary) -> N
     assert "<script" not in page
 
 
-async def test_another_run_does_not_go_into_the_same_folder(summary: Summary, tmp_path: Path) -> None:
+async def test_another_run_does_not_go_into_the_same_folder(summary: Summary, folder: Path) -> None:
     with pytest.raises(InputError, match="a run with other tasks digest: give its options again, or another --out"):
-        open_setup(tmp_path, summary.setup.model_copy(update={"tasks_digest": "other"}))
+        open_setup(folder, summary.setup.model_copy(update={"tasks_digest": "other"}))
 
 
 def test_intervals_and_tests_are_right_on_known_cases() -> None:

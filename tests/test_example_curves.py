@@ -7,15 +7,16 @@ import pytest
 
 from training.curve import write_curve
 
-NANO = Path(__file__).parents[1] / "docs" / "examples" / "nano"
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+NANO = EXAMPLES / "nano"
 
 
-@pytest.mark.parametrize("name", ["seed0", "seed1"])
+@pytest.mark.parametrize("name", ["nano/seed0", "nano/seed1", "verl/executor"])
 def test_a_page_in_the_examples_is_what_its_log_draws(name: str, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    write_curve(NANO / f"{name}.jsonl", page)
-    again = f"python -m training.curve docs/examples/nano/{name}.jsonl --page docs/examples/nano/{name}.html"
-    assert page.read_text() == (NANO / f"{name}.html").read_text(), f"draw it again: {again}"
+    write_curve(EXAMPLES / f"{name}.jsonl", page)
+    again = f"python -m training.curve docs/examples/{name}.jsonl --page docs/examples/{name}.html"
+    assert page.read_text() == (EXAMPLES / f"{name}.html").read_text(), f"draw it again: {again}"
 
 
 @pytest.mark.parametrize("name", ["seed0", "seed1"])
@@ -25,6 +26,13 @@ def test_the_readmes_figures_of_the_nano_run_are_those_of_its_logs(name: str) ->
     for start, trained in (("executor_start", "executor_trained"), ("planner_start_memory", "planner_trained_memory")):
         told = " -> ".join(f"{report[one]['right']:.3f}".lstrip("0") for one in (start, trained))
         assert told in readme, f"{name}: {told}"
+
+
+def test_the_readmes_figures_of_the_run_in_verl_are_those_of_its_log() -> None:
+    lines = [orjson.loads(line) for line in (EXAMPLES / "verl" / "executor.jsonl").read_bytes().splitlines()]
+    looks = [line["right"] for line in lines if line["kind"] == "look"]
+    told = " -> ".join(f"{share:.3f}".lstrip("0") for share in (looks[0], looks[-1]))
+    assert f"{told} in {lines[-2]['step']} steps" in (EXAMPLES.parents[1] / "README.md").read_text()
 
 
 def test_a_page_shows_tests_with_their_intervals_and_looks_beside_the_steps(tmp_path: Path) -> None:

@@ -233,3 +233,41 @@ def test_an_export_carries_the_log_on_request_and_it_can_be_checked_without_the_
     kept = [line for line in lines if '"number":1,' not in line.replace(" ", "")]
     file.write_text("\n".join(kept) + "\n")
     assert "first bad entry" in mia_(home, "verify-log", "--export", str(file), code=3).output
+
+
+@pytest.mark.parametrize(
+    ("form", "body", "why"),
+    [
+        ("mia", '{"kind": "recipe"}\n', "line 1: kind 'recipe'"),
+        ("mia", "", "there is nothing in it"),
+        ("mia", "not json\n" * 50, "and 30 more"),
+        ("mia-skill", "\n\n", "there is nothing in it"),
+        ("mem0", "[]", "there is nothing in it"),
+        ("mem0", json.dumps(MEM0["results"][:1]), "a fact, no procedure: The user likes tea"),
+        ("server-memory", json.dumps(GRAPH[0]), "'Ada' is a person, no procedure"),
+        ("markdown", "# Thoughts\nnothing to do\n", "no list of steps"),
+    ],
+)
+def test_a_file_of_which_nothing_can_be_used_is_refused_with_the_reasons(tmp_path, form, body, why):
+    path = tmp_path / "given.md"
+    path.write_text(body, encoding="utf-8")
+    for rehearsed in ((), ("--dry-run",), ("--json",)):
+        refused = mia_(tmp_path / "home", "import", "--format", form, str(path), *rehearsed, code=1)
+        assert "InputError: nothing in" in refused.stderr
+        assert why in refused.stderr
+        assert "--format" in refused.stderr, "most often it is another format"
+        assert not refused.stdout
+
+
+def test_what_is_partly_usable_comes_in_and_the_refused_lines_are_listed(tmp_path):
+    path = written(tmp_path, "mem0")
+    took = mia_(tmp_path / "home", "import", "--format", "mem0", str(path), code=3)
+    assert "1 unit added" in took.stdout
+    assert "a fact, no procedure: The user likes tea" in took.stderr
+    assert "line 3: no text" in took.stderr
+
+
+def test_the_export_of_an_empty_bank_is_no_useless_file(tmp_path):
+    path = tmp_path / "empty.jsonl"
+    mia_(tmp_path / "one", "export", str(path))
+    assert "0 units added" in mia_(tmp_path / "two", "import", str(path)).output

@@ -45,7 +45,7 @@ def serving(home: Path, **environment: str) -> Iterator[tuple[str, list[str]]]:
         [sys.executable, "-m", "mcp_server", "--http", "--port", "0", "--home", str(home)],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **environment},
+        env={**os.environ, "MIA_MEMORY__EMBEDDER": "hash", **environment},
     )
     said: list[str] = []
     try:

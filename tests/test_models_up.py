@@ -5,9 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socketserver import BaseRequestHandler, TCPServer
 
 import httpx
 import pytest
@@ -90,15 +92,27 @@ def test_a_server_that_ends_is_told_with_the_end_of_its_log(tmp_path: Path, prog
     assert "no such model" in done.output
 
 
+@contextmanager
+def no_model_server() -> Iterator[int]:
+    """The port of somebody else, who hangs up on whoever calls."""
+    with TCPServer(("127.0.0.1", 0), BaseRequestHandler) as other:
+        thread = threading.Thread(target=other.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield int(other.server_address[1])
+        finally:
+            other.shutdown()
+            thread.join()
+
+
 def test_a_port_of_somebody_else_a_missing_program_and_an_open_door_are_refused(tmp_path: Path) -> None:
     base = ["--home", str(tmp_path), "models", "up"]
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = str(other.getsockname()[1])
+    with no_model_server() as taken:
         for more, word in (
             (["--vllm", "/no/such/vllm", "--port", str(free_port())], "install vLLM"),
             (["--host", "0.0.0.0"], "VLLM_API_KEY"),
             (["--only", "nobody"], "this profile has mia"),
-            (["--vllm", "/no/such/vllm", "--port", taken], "taken"),
+            (["--vllm", "/no/such/vllm", "--port", str(taken)], "taken"),
         ):
             done = CliRunner(env={"VLLM_API_KEY": ""}).invoke(main, [*base, *more])
             assert (done.exit_code, word in done.output) == (1, True), done.output

@@ -42,7 +42,7 @@ def test_places_are_translated_and_quoted_text_is_left_alone() -> None:
 
 
 def test_the_address_is_shown_without_its_password() -> None:
-    assert shown_url("postgresql://me:secret@db.example:5433/mia") == "postgresql://db.example:5433/mia"
+    assert shown_url("postgresql://me:secret@db.example:5433/mia") == "postgresql://***@db.example:5433/mia"
     assert "secret" not in shown_url("host=db user=me password=secret")
 
 
@@ -218,7 +218,7 @@ class TestOnAServer:
         config = MiaConfig(home=tmp_path, memory=MemoryConfig.model_validate({"url": server.url}))
         assert server.url not in repr(config)
         bank = open_configured(config, HashEmbedder())
-        assert bank.health().path.startswith("postgresql://127.0.0.1")
+        assert bank.health().path.startswith("postgresql://***@127.0.0.1")
         assert not (tmp_path / "memory.sqlite3").exists()
         bank.close()
 

@@ -146,6 +146,11 @@ def test_a_lesson_of_a_watched_judge_waits_for_two_canaries(bank):
     assert bank.held() == 0
 
 
+def test_a_lesson_that_waits_is_meant_by_the_end_of_its_id_too(bank):
+    made, _ = lesson(bank, "alpha1 beta1 gamma1")
+    assert bank.meant(f"mem_…{made.id[-8:]}") == made.id
+
+
 def test_what_nobody_watches_counts_at_once(bank):
     made, stored = lesson(bank, "alpha", judge="")
     assert not stored.held

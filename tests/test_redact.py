@@ -9,7 +9,7 @@ import pytest
 from mcp import Client
 
 from mcp_server.server import build_server
-from mia_skill.core.config import MiaConfig
+from mia_skill.core.config import MemoryConfig, MiaConfig
 from mia_skill.core.redact import redact, without_secrets
 from mia_skill.core.types import Passage, Question, Step
 
@@ -95,7 +95,7 @@ def everything_under(folder: Path) -> bytes:
 
 
 async def test_nothing_that_memory_store_or_feedback_is_given_leaves_a_secret_on_disk(tmp_path: Path) -> None:
-    async with Client(build_server(MiaConfig(home=tmp_path))) as client:
+    async with Client(build_server(MiaConfig(home=tmp_path, memory=MemoryConfig(embedder="hash")))) as client:
         for number, secret in enumerate(SECRETS.values()):
             kept = await client.call_tool(
                 "memory_store",

@@ -8,6 +8,7 @@ import ast
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +109,17 @@ async def test_every_route_of_every_service_is_in_the_table_and_the_table_has_no
     assert len(told) == len(set(told))
 
 
+@cache
+def functions(file: str) -> tuple[str, dict[str, str]]:
+    """The text of a file of tests, and of each function in it."""
+    source = (Path(__file__).parent / f"{file}.py").read_text()
+    found = [one for one in ast.parse(source).body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return source, {one.name: ast.get_source_segment(source, one) or "" for one in found}
+
+
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row['service']} {row['path']}")
 def test_the_test_of_a_row_is_there_and_asks_its_route(row: re.Match[str]) -> None:
-    source = (Path(__file__).parent / f"{row['file']}.py").read_text()
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    functions = [one for one in ast.parse(source).body if isinstance(one, kinds)]
-    bodies = {one.name: ast.get_source_segment(source, one) or "" for one in functions}
+    source, bodies = functions(row["file"])
     assert row["test"] in bodies
     shared = "".join(body for name, body in bodies.items() if not name.startswith("test_"))
     assert f'"{row["path"]}"' in bodies[row["test"]] + shared + source.partition(f"def {row['test']}")[0][-120:]

@@ -36,7 +36,7 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "MIA_MODELS__JUDGE__API_KEY": CANARY} | JUDGE,
+            env={**os.environ, "MIA_MODELS__JUDGE__API_KEY": CANARY, "MIA_MEMORY__EMBEDDER": "hash"} | JUDGE,
         )
         self.number = 0
         self.seen: list[bytes] = []

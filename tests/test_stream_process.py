@@ -11,6 +11,9 @@ from pathlib import Path
 
 import httpx
 import orjson
+from click.testing import CliRunner, Result
+
+from mia_skill.cli import main
 
 PATIENCE_S = 60
 
@@ -25,9 +28,8 @@ def served(home: Path, *more: str) -> tuple[subprocess.Popen[bytes], str]:
     return process, line.split()[-1].removesuffix("/health")
 
 
-def sent(questions: Path, url: str, *more: str) -> subprocess.CompletedProcess[str]:
-    send = [sys.executable, "-m", "mia_skill.cli", "stream", "send", str(questions), "--url", url, *more]
-    return subprocess.run(send, capture_output=True, text=True, timeout=PATIENCE_S, env=dict(os.environ))
+def sent(questions: Path, url: str, *more: str) -> Result:
+    return CliRunner().invoke(main, ["stream", "send", str(questions), "--url", url, *more])
 
 
 def test_a_stream_is_sent_learnt_from_and_known_after_a_kill(tmp_path: Path) -> None:
@@ -38,7 +40,7 @@ def test_a_stream_is_sent_learnt_from_and_known_after_a_kill(tmp_path: Path) -> 
         process, url = served(tmp_path)
         try:
             done = sent(tmp_path / "q.jsonl", url)
-            assert done.returncode == 0, done.stderr
+            assert done.exit_code == 0, done.stderr
             assert done.stdout.startswith("5 samples")
             seen.append(httpx.get(f"{url}/health", trust_env=False).json())
         finally:
@@ -98,7 +100,8 @@ def test_a_second_server_of_the_same_stream_is_refused(tmp_path: Path) -> None:
 
 def test_sending_without_a_server_says_how_to_start_one(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_bytes(orjson.dumps({"data_id": "1", "question": "q", "ground_truth": "a"}))
-    done = sent(tmp_path / "q.jsonl", "http://127.0.0.1:9")
+    send = [sys.executable, "-m", "mia_skill.cli", "stream", "send", str(tmp_path / "q.jsonl")]
+    done = subprocess.run([*send, "--url", "http://127.0.0.1:9"], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1
     assert "start it with `mia stream serve`" in done.stderr
     assert "Traceback" not in done.stderr
@@ -107,7 +110,7 @@ def test_sending_without_a_server_says_how_to_start_one(tmp_path: Path) -> None:
 def test_a_line_that_is_no_question_is_named_and_nothing_is_sent(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_text('{"data_id": "1", "question": "q", "ground_truth": "a"}\n{"question": 3}\n')
     done = sent(tmp_path / "q.jsonl", "http://127.0.0.1:9")
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "line 2" in done.stderr
 
 

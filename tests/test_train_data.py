@@ -16,12 +16,13 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from small_disk import file_limit
 
 from mia_skill.agents.planner import Planner
 from mia_skill.cli.main import main
 from mia_skill.cli.train_doctor import PINS
 from mia_skill.core.chat import ScriptedChat
-from mia_skill.core.errors import InputError, MissingExtraError, ModelUnreachableError
+from mia_skill.core.errors import InputError, MissingExtraError, ModelUnreachableError, UnwritableError
 from mia_skill.core.types import MemoryUnit, Outcome
 from retrieval.bank import Hit, Recall
 from training.collect import Leaks, collect, find_leaks, write_data
@@ -69,6 +70,21 @@ def test_data_from_worlds_holds_plans_and_memories_and_a_card(folder: Path) -> N
     card = (folder / "README.md").read_text()
     assert "| train | 12 |" in card
     assert "| dev | 12 |" in card
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_a_model_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file where the folder should be")
+    out = tmp_path / "file" / "in"
+    told = mia("train", "data", "--world", 1, "--dev-world", 11, "--out", out)
+    assert told.exit_code == 1
+    assert f"UnwritableError: cannot write {out}" in told.stderr
+    assert "give another --out" in told.stderr
+
+
+def test_a_disk_that_is_full_is_named_and_no_bank_is_blamed(tmp_path: Path, folder: Path) -> None:
+    tasks = [task_of(row) for row in pq.read_table(folder / "train.parquet").to_pylist()]
+    with file_limit(500), pytest.raises(UnwritableError, match=r"cannot write .*: make room on its disk"):
+        write_data(tmp_path, {"train": tasks}, stages=["executor"], source="world", leaks=Leaks(), lost={}, command="")
 
 
 def test_a_key_given_on_the_command_line_is_not_in_the_card(tmp_path: Path, folder: Path) -> None:

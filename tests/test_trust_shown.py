@@ -76,3 +76,33 @@ def test_one_source_that_names_it_as_one_who_acts_is_enough() -> None:
         )
     )
     assert verdict.label is Label.CORRECT
+
+
+SORTS = (
+    "The bridge was designed by the French engineer Ada Brook.",
+    "Ada Brook was a French civil engineer. She designed the Velm Bridge.",
+    "The Velm Bridge is a French suspension bridge designed by Ada Brook, one of the French Resistance.",
+    "The French-born Ada Brook designed the Velm Bridge, an early French work.",
+)
+
+
+@pytest.mark.parametrize("text", SORTS)
+def test_a_nationality_designed_nothing(text: str) -> None:
+    assert label("Who designed the Velm Bridge?", "French", text) is Label.ABSTAIN
+    assert label("Who designed the Velm Bridge?", "Ada Brook", text) is Label.CORRECT
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "text"),
+    [
+        ("Who invented paper?", "The Chinese", "Paper was invented by the Chinese."),
+        ("Who designed the Velm Bridge?", "The French", "The French designed the Velm Bridge, a French work."),
+        ("Who won the cup of 1998?", "The French", "The French won the cup of 1998 with a French coach."),
+        ("Who directed Psycho?", "Hitchcock", "Psycho is a Hitchcock film, directed by him."),
+        ("Who wrote the song?", "Vivian", "The song is a Vivian song; it was written by Vivian in 1990."),
+        ("Who wrote the song?", "Julian", "The song was written by Julian Velm. Julian Velm is a singer."),
+        ("Who wrote the song?", "Brian", "Brian plays bass. The song was a hit; Brian likes that he wrote the song."),
+    ],
+)
+def test_people_who_act_are_an_answer_whatever_their_name_looks_like(question: str, answer: str, text: str) -> None:
+    assert label(question, answer, text) is Label.CORRECT

@@ -200,7 +200,7 @@ async def test_the_world_stream_runs_end_to_end_and_remembers() -> None:
 async def test_a_stream_played_again_with_its_seed_gives_the_same_figures() -> None:
     from mia_skill.cli.ttl_world import Played, play_world
 
-    played = Played("ttl", 7, questions=100, width=2, canaries=0.1)
+    played = Played("ttl", 7, questions=48, size=60, width=2, canaries=0.1)
     first, second = await play_world(played), await play_world(played)
     assert first == second
     assert first.shown > 0

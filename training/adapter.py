@@ -13,7 +13,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from mia_skill.core.errors import BankUnwritableError, InputError, ModelReplyError, ModelUnreachableError, boundary
+from mia_skill.core.errors import InputError, ModelReplyError, ModelUnreachableError, boundary
+from mia_skill.core.writing import writing
 
 __all__ = ["AdapterPool", "AdapterSwap", "adapter_name", "write_adapter"]
 
@@ -28,14 +29,14 @@ def write_adapter(folder: Path, tensors: Mapping[str, Tensor], *, rank: int, alp
 
     Raises:
         InputError: a value is not finite, or the folder is there already: a version is never written over.
-        BankUnwritableError: it cannot be written.
+        UnwritableError: it cannot be written.
     """
     if folder.exists() or not all(np.isfinite(one).all() for one in tensors.values()):
         raise InputError("an adapter is written once, and of finite numbers")
     targets = sorted({name.split(".lora_")[0].rpartition(".")[2] for name in tensors})
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "bias": "none"}
     told = config | {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.0, "target_modules": targets}
-    with boundary(BankUnwritableError, "writing the adapter", OSError):
+    with writing("the adapter"):
         partial = folder.with_name(f"{folder.name}.partial")
         partial.mkdir(parents=True, exist_ok=True)
         (partial / "adapter_config.json").write_bytes(orjson.dumps(told))

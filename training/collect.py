@@ -8,10 +8,11 @@ from pathlib import Path
 import orjson
 
 from mia_skill.agents.episode import Planning, Recalling
-from mia_skill.core.errors import BankUnwritableError, InputError, MiaError, boundary
+from mia_skill.core.errors import InputError, MiaError
 from mia_skill.core.redact import redact
 from mia_skill.core.require import require
 from mia_skill.core.types import MemoryUnit, Outcome, Value
+from mia_skill.core.writing import writing
 from retrieval.bank import Consolidation, Hit, MemoryQuery, Recall
 from retrieval.embed import HashEmbedder
 from retrieval.sqlite_bank import SqliteBank
@@ -136,7 +137,7 @@ def write_data(
     Raises:
         InputError: a set is empty, or a row lacks what a stage needs.
         MissingExtraError: pyarrow is not installed.
-        BankUnwritableError: the disk is full, or the folder cannot be written.
+        UnwritableError: the disk is full, or the folder cannot be written.
     """
     command = redact(command)
     pa, pq = require("pyarrow", extra="corpus"), require("pyarrow.parquet", extra="corpus")
@@ -148,7 +149,7 @@ def write_data(
             for number, row in enumerate(made, 1):
                 check_row(row, stage, number)
     files = {name: folder / f"{name}.parquet" for name in rows}
-    with boundary(BankUnwritableError, f"writing {folder}", OSError):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name, made in rows.items():
             pq.write_table(pa.Table.from_pylist(made), files[name])

@@ -3,37 +3,62 @@ start. One JSON line a record, each with its checksum."""
 
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import orjson
 
-from mia_skill.core.errors import BankCorruptError, BankUnwritableError, ConfigError, boundary
+from mia_skill.core.errors import BankCorruptError, ConfigError, UnwritableError, boundary
+from mia_skill.core.writing import writing
 
-__all__ = ["Journal", "only_server", "only_updater"]
+__all__ = ["JOURNAL", "Journal", "only_server", "only_updater"]
+
+JOURNAL = "journal.log"
+"""Its name in the folder of a stream."""
 
 
 class Journal:
     """Appends are durable when they return. One process holds it at a time, and no second one opens it."""
 
     def __init__(self, path: Path) -> None:
-        """Opens, and cuts a torn last line off.
+        """Opens, and cuts a torn last line off. What a rewriting left that was killed is taken away.
 
         Raises:
             BankCorruptError: a line before the last is damaged.
-            BankUnwritableError: the file cannot be opened, or another process holds it.
+            UnwritableError: the file cannot be opened, or another process holds it.
         """
-        with boundary(BankUnwritableError, f"the journal {path.name}", OSError):
+        self._path = path
+        with writing(f"the journal {path.name}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b", buffering=0)
         try:
             hold(cast(BinaryIO, self._file))
+            self._still_there()
+            self._partial.unlink(missing_ok=True)
             self._kept = self._sound()
-        except (BankCorruptError, BankUnwritableError):
+        except (BankCorruptError, UnwritableError):
             self._file.close()
             raise
+
+    @property
+    def _partial(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.partial")
+
+    def _still_there(self) -> None:
+        """Raise where another process put a rewritten file in place between the opening and the lock.
+
+        Raises:
+            UnwritableError: see above.
+        """
+        if not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat()):
+            raise UnwritableError(f"{self._path} was being rewritten: try again")
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self._file.fileno()).st_size
 
     def _sound(self) -> list[dict[str, Any]]:
         self._file.seek(0)
@@ -59,16 +84,64 @@ class Journal:
         """Write one record through to the disk.
 
         Raises:
-            BankUnwritableError: it was not written.
+            UnwritableError: it was not written; nothing of it is in the file.
         """
-        body = orjson.dumps(record)
-        with boundary(BankUnwritableError, "writing the journal", OSError, ValueError):
-            self._file.write(b"%08x %s\n" % (zlib.crc32(body), body))
-            os.fsync(self._file.fileno())
+        line = line_of(record)
+        with boundary(UnwritableError, "writing the journal", OSError, ValueError):
+            before = self.size
+            try:
+                while line:  # a disk that is nearly full takes a part, and says so only by its number
+                    line = line[self._file.write(line) or 0 :]
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._file.truncate(before)  # or the next line would be joined to half a one
+                raise
+
+    def rewrite(self, records: Iterable[Mapping[str, object]]) -> None:
+        """Put these in the place of all records. Killed at any point, the old file or the new one is there, and whole:
+        the new one is written beside it, through to the disk, and renamed.
+
+        Raises:
+            UnwritableError: it could not be written; the old one stands.
+        """
+        with writing(f"the journal {self._path.name} anew"):
+            self._partial.unlink(missing_ok=True)
+            fresh = self._partial.open("a+b", buffering=0)
+            try:
+                hold(cast(BinaryIO, fresh))
+                with open(fresh.fileno(), "ab", closefd=False) as many:
+                    many.writelines(map(line_of, records))
+                os.fsync(fresh.fileno())
+                os.replace(self._partial, self._path)
+            except BaseException:
+                fresh.close()
+                self._partial.unlink(missing_ok=True)
+                raise
+            self._file.close()
+            self._file = fresh
+            through(self._path.parent)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def line_of(record: Mapping[str, object]) -> bytes:
+    """A record as a line."""
+    body = orjson.dumps(record)
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def through(folder: Path) -> None:
+    """Write a renaming through to the disk, where folders can be opened (not on Windows)."""
+    try:
+        place = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
 
 
 def hold(file: BinaryIO) -> None:
@@ -76,7 +149,7 @@ def hold(file: BinaryIO) -> None:
     some network file systems) nobody is kept out.
 
     Raises:
-        BankUnwritableError: another process holds it.
+        UnwritableError: another process holds it.
     """
     try:
         import fcntl
@@ -85,7 +158,7 @@ def hold(file: BinaryIO) -> None:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
-        raise BankUnwritableError(
+        raise UnwritableError(
             f"{file.name} is held by another process: one stream has one server. Stop that one, or give --folder"
         ) from None
     except OSError:  # a file system without locks
@@ -97,9 +170,9 @@ def only_server(folder: Path) -> Iterator[None]:
     """Be the one process that serves a folder: asked for before anything in it is cleared away.
 
     Raises:
-        BankUnwritableError: another process serves it, or it cannot be written.
+        UnwritableError: another process serves it, or it cannot be written.
     """
-    with boundary(BankUnwritableError, f"opening {folder}", OSError):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("ab")
     with file:
@@ -113,10 +186,10 @@ def only_updater(folder: Path, kind: str) -> None:
 
     Raises:
         ConfigError: it is another updater's.
-        BankUnwritableError: it cannot be written.
+        UnwritableError: it cannot be written.
     """
-    mark, journal = folder / "updater", folder / "journal.log"
-    with boundary(BankUnwritableError, f"opening {folder}", OSError):
+    mark, journal = folder / "updater", folder / JOURNAL
+    with writing(folder):
         before = mark.read_text(encoding="utf-8").strip() if mark.exists() else kind
         if before != kind and journal.exists() and journal.stat().st_size:
             raise ConfigError(

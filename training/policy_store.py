@@ -8,7 +8,8 @@ from typing import Protocol
 
 import orjson
 
-from mia_skill.core.errors import BankUnwritableError, InputError, boundary
+from mia_skill.core.errors import InputError, UnwritableError, boundary
+from mia_skill.core.writing import writing
 from training.groups import Group, Rollout
 
 __all__ = ["Learner", "Policy", "PolicyStore", "ScriptedLearner", "ScriptedPolicy"]
@@ -66,11 +67,11 @@ class PolicyStore:
         """Save one version; one that is there already (of an update that was never announced) is replaced.
 
         Raises:
-            BankUnwritableError: it could not be written; nothing of it is there.
+            UnwritableError: it could not be written; nothing of it is there.
         """
         place = self._folder / str(version)
         partial = place.with_suffix(".partial")
-        with boundary(BankUnwritableError, f"keeping version {version} of the policy", OSError):
+        with writing(f"version {version} of the policy"):
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             policy.save(partial)
@@ -91,14 +92,14 @@ class PolicyStore:
         nobody will go back to, then such that what is left lies evenly. Answers which are gone.
 
         Raises:
-            BankUnwritableError: one could not be deleted; those that are kept are whole.
+            UnwritableError: one could not be deleted; those that are kept are whole.
         """
         kept, gone = list(self.versions), []
         while len(kept) > most and (spare := [one for one in kept[:-1] if one not in needed]):
             old = spare[0] < floor
             gone.append(spare[0] if old else min(spare, key=lambda one: (gap(kept, one), one)))
             kept.remove(gone[-1])
-        with boundary(BankUnwritableError, "deleting old versions of the policy", OSError):
+        with boundary(UnwritableError, "deleting old versions of the policy", OSError):
             for version in gone:
                 place = self._folder / str(version)
                 doomed = place.with_suffix(".gone")

@@ -15,6 +15,7 @@ import anyio.to_thread
 import httpx
 
 from mia_skill.core.errors import InputError, JudgeError, boundary
+from mia_skill.core.shown_address import shown_address
 
 __all__ = ["Reward", "RewardFailed", "file_reward", "same_text", "url_reward"]
 
@@ -61,14 +62,17 @@ def file_reward(path: Path) -> Reward:
 
 def url_reward(url: str) -> Reward:
     """A service that takes {question, reply, gold} and answers {"reward": number or null}."""
+    where = f"the reward service at {shown_address(url)}"
 
     async def reward(question: str, reply: str, gold: str) -> float | None:
         failures = (httpx.HTTPError, ValueError, KeyError, TypeError)
         async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
-            with boundary(RewardFailed, f"the reward service at {url}", *failures):
+            with boundary(RewardFailed, where, *failures):
                 told = await client.post(url, json={"question": question, "reply": reply, "gold": gold})
-                value = told.raise_for_status().json()["reward"]
-        return number_of(value, f"the reward service at {url}")
+                if told.is_error:  # httpx would name the whole address
+                    raise RewardFailed(f"{where} answered {told.status_code}")
+                value = told.json()["reward"]
+        return number_of(value, where)
 
     return reward
 

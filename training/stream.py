@@ -3,8 +3,9 @@
 Promises: what was acknowledged survives a kill; a group is learnt from once and never split; every answer names the
 version that wrote it; a request under way finishes on the weights it began with; a version is served whole or not.
 
-The journal is the record of the stream and is never shortened. In memory a sample that was learnt from keeps its texts,
-for the same id gives the same replies, and not its tokens.
+The journal is the record of the stream. A sample that was learnt from keeps its texts, for the same id gives the same
+replies, and not its tokens: in memory at once, in the journal from the next time on that it is shortened (a start with
+a long one, `mia stream compact`).
 """
 
 import time
@@ -18,10 +19,10 @@ import anyio
 import anyio.to_thread
 
 from mia_skill.core.asgi import Refusal
-from mia_skill.core.errors import BankUnwritableError, InputError, MiaError
+from mia_skill.core.errors import InputError, MiaError, UnwritableError
 from retrieval.standing import Rules
 from training.groups import Group, Rollout
-from training.journal import Journal
+from training.journal import JOURNAL, Journal
 from training.policy_store import Learner, Policy, PolicyStore
 from training.stream_state import StreamState
 from training.tickets import Sampled, Tickets
@@ -32,6 +33,8 @@ __all__ = ["Canary", "Sampled", "StreamTrainer"]
 FeedbackResult = Literal["accepted", "duplicate", "late"]
 Canary = Callable[[Policy], Awaitable[float]]
 """A score of a policy on tasks that are known; a version that scores below the best so far is never served."""
+SHORTEN_FROM = 16 * 2**20
+"""Bytes of a journal that is shortened at the start, where it has grown by as many records as there are samples."""
 MOST_FAILURES = 3
 """After as many failed updates with the same groups these are set aside, or they would block the stream for ever."""
 
@@ -53,6 +56,7 @@ class StreamTrainer(StreamState):
         watch: RewardWatch | None = None,
         judge_rules: Rules | None = None,
         keep_versions: int = 8,
+        shorten_from: int = SHORTEN_FROM,
         name: str = "policy",
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -60,7 +64,7 @@ class StreamTrainer(StreamState):
         self.groups_per_update, self.width, self.most_waiting, self.name = groups_per_update, width, most_waiting, name
         self.patience_s, self._clock = patience_s, clock
         self._learner, self._canary, self._tolerance = learner, canary, tolerance
-        self._journal = Journal(folder / "journal.log")
+        self._journal = Journal(folder / JOURNAL)
         self._store, self._keep = PolicyStore(folder, learner), keep_versions
         self._writing: Counter[int] = Counter()
         """Requests under way, by the version that answers them."""
@@ -68,15 +72,28 @@ class StreamTrainer(StreamState):
         self.refused = 0
         self.failure, self._failed = "", 0
         self.metrics: dict[str, float] = {}
+        since = 0
         for record in self._journal.records():
-            self._apply(record)
+            self.apply(record)
+            since = 0 if record["kind"] == "state" else since + 1
         self.policy = self._store.load(self.version)
+        if self._journal.size >= shorten_from and since >= len(self.groups):
+            self._shorten()
         self.updating = anyio.Lock()
         self._wake = anyio.Event()
 
+    def _shorten(self) -> None:
+        """Rewrite the journal to what is still needed. A disk that refuses is told of: the long one serves as well."""
+        if self.unheard:  # canaries that nobody asked for this time may be asked for the next
+            return
+        try:
+            self._journal.rewrite(self.shortened())
+        except UnwritableError as error:
+            self.failure = str(error)
+
     def _write(self, **record: object) -> None:
         self._journal.append(record)
-        self._apply(record)
+        self.apply(record)
 
     async def sample(self, id_: str, prompt: str, n: int | None = None) -> Sampled:
         """Replies to a question. The same id again gives the same replies.
@@ -219,7 +236,7 @@ class StreamTrainer(StreamState):
         """Delete versions beyond those to keep. A disk that refuses is told of, and undoes no update."""
         try:
             await anyio.to_thread.run_sync(self._store.prune, self._keep, self.needed, self._floor_version)
-        except BankUnwritableError as error:
+        except UnwritableError as error:
             self.failure = str(error)
 
     async def _learnt(self, groups: Sequence[Group]) -> tuple[Policy | None, float | None]:

@@ -13,6 +13,7 @@ import httpx
 import orjson
 
 from mia_skill.core.errors import InputError, TrainingError
+from mia_skill.core.shown_address import shown_address
 
 __all__ = ["Sender", "Sent", "read_questions"]
 
@@ -183,6 +184,7 @@ class Sender:
 @contextmanager
 def plainly(url: str) -> Iterator[None]:
     """What httpx raises, as ours, with what to do."""
+    url = shown_address(url)
     try:
         yield
     except httpx.HTTPStatusError as cause:

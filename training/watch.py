@@ -32,6 +32,11 @@ class RewardWatch:
         """One sample's mean reward."""
         self._seen.append((version, reward))
 
+    @property
+    def seen(self) -> tuple[tuple[int, float], ...]:
+        """All that it remembers, oldest first."""
+        return tuple(self._seen)
+
     def clear(self) -> None:
         """Begin anew: what was seen is of versions that are gone."""
         self._seen.clear()

@@ -89,6 +89,18 @@ CALLED = re.compile(
     rf"\b(?:{PERSON})s?(?:\s+and\s+(?:{PERSON}))?\s+$|\b(?:written|directed|composed|painted|sung|edited|drawn|authored|"
     r"choreographed|narrated|photographed|sculpted|taught|coached|portrayed)\s+by\s+$"
 )
+FILLERS = r"(?:an?|the|of|in|on|at|to|for|from|by|with|as|and|or|is|was|are|were|has|had|his|her|its|who|which|that)\b"
+NATION = re.compile(
+    r"\w+(?:ian|ean|ican|ese|ish)|German|French|Dutch|Greek|Swiss|Welsh|Czech|Thai|Cuban|Roman|Moroccan|Tibetan|"
+    r"Israeli|Iraqi|Pakistani|Bangladeshi"
+)
+"""Looks like the word for people of a country. Some names do too, so the evidence must agree."""
+QUALITY = re.compile(
+    rf"\s+(?!{FILLERS})(?!(?:\w+ed|\w+s|won|w[oe]nt|wrote|built|made|led|took|began|sang|s[ae]t|dr[ae]w|r[au]n|gave|held|"
+    r"found|came|became|beat|fought|said|says|met|lost|left|kept|spoke|sought|grew|flew|knew|can|could|will|would|did|do|"
+    r"does|had|have|may|must|might|should|not|also|still|then|later|first|never|once)\b)[a-z][\w-]*"
+)
+"""What is of a country, after its word: "American comedy", "in French society"."""
 WHEREABOUTS = re.compile(
     r"\b(?:in|at|near|from|to|into|around|outside|throughout|across|through|via|towards?)\s+(?:the\s+)?$|"
     rf"\b(?:{PLACE}|north|south|east|west|miles|km|university|battle|people|streets?|mayor|bishop|governor)\s+of\s+"
@@ -119,6 +131,8 @@ def shown_otherwise(asked: Asked, answer: str, texts: Sequence[str]) -> str:
     found = list(islice(_mentions(name, texts), MOST + 1))
     if len(found) > MOST:
         return ""
+    if asked.kind is Kind.PERSON and WHO_ASKED.search(asked.text) and _only_a_nation(name, found):
+        return "it asks who, and the evidence shows the answer only as what somebody or something is"
     if asked.kind is Kind.PERSON and WHO_ASKED.search(asked.text) and not ACTING.search(asked.text):
         return "it asks who, and the evidence shows the answer only as a place" if _only_a_place(found) else ""
     if asked.kind is Kind.PLACE and (WHERE_ASKED.search(asked.text) or TOWN_HEAD.search(asked.text)):
@@ -129,6 +143,16 @@ def shown_otherwise(asked: Asked, answer: str, texts: Sequence[str]) -> str:
 def whereabouts(sentence: str, start: int) -> bool:
     """Does the name at `start` only say where: "it was designed in Paris"?"""
     return IN.search(sentence[max(0, start - AROUND) : start]) is not None
+
+
+def _only_a_nation(name: str, found: Sequence[Mention]) -> bool:
+    """The word for people of a country, and nowhere for those who act ("the Chinese invented paper")."""
+    plain = [one.after.startswith("-") or QUALITY.match(one.after) is not None for one in found]
+    return (
+        NATION.fullmatch(name) is not None
+        and any(plain)
+        and all(sure or LONGER.match(one.after) for sure, one in zip(plain, found, strict=True))
+    )
 
 
 def _mentions(name: str, texts: Sequence[str]) -> Iterator[Mention]:

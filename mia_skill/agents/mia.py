@@ -160,6 +160,14 @@ class Mia:
         """
         return await anyio.to_thread.run_sync(self.bank.get, unit_id)
 
+    async def meant(self, given: str) -> str:
+        """The whole id of the unit that `given` is, or abbreviates.
+
+        Raises:
+            UnknownIdError, AmbiguousIdError: it is none, or may be several.
+        """
+        return await anyio.to_thread.run_sync(self.bank.meant, given)
+
     async def forget(self, unit_ids: Sequence[str]) -> int:
         """Delete units for good; all of them or, when one is unknown, none."""
         return await anyio.to_thread.run_sync(self.bank.forget, tuple(unit_ids))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import Settings, as_json, json_flag, run, show_progress, text
+from mia_skill.cli.console import Settings, as_json, json_flag, run, say, show_progress, text
 from mia_skill.cli.judge import render
 from mia_skill.core.errors import InputError
 from mia_skill.core.picture import picture_of
@@ -38,11 +38,11 @@ def ask(
         if json_:
             click.echo(as_json(episode))
             return
-        click.echo(episode.trajectory.answer or f"no answer ({episode.trajectory.stop})")
+        say(episode.trajectory.answer or f"no answer ({episode.trajectory.stop})")
         for line in sources(episode.trajectory):
-            click.echo(line)
+            say(line)
         if episode.verdict:
-            click.echo(render(episode.verdict, episode.trajectory.answer))
+            say(render(episode.verdict, episode.trajectory.answer))
 
     run(settings, work)
 

@@ -8,7 +8,7 @@ import anyio.to_thread
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, counted, json_flag, run
+from mia_skill.cli.console import ANSWER_IS_NO, Number, Settings, as_json, counted, json_flag, run, say
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import MemoryUnit
 from retrieval.chain import verify
@@ -53,7 +53,7 @@ def lift_table(report: LiftReport, share: float) -> str:
 
 @click.command()
 @click.option("--losing", is_flag=True, help="Units whose runs nearly always failed.")
-@click.option("--older-than-days", type=click.FloatRange(0), help="Units untouched for so long, unless proven.")
+@click.option("--older-than-days", type=Number(0), help="Units untouched for so long, unless proven.")
 @click.option("--most", type=click.IntRange(1), help="Units a namespace may keep.")
 @click.option("--revoked", is_flag=True, help="Units that were revoked.")
 @click.option("--namespace")
@@ -87,7 +87,7 @@ def prune(
         click.echo(as_json(report))  # type: ignore[arg-type]
         return
     for one in report.units:  # type: ignore[attr-defined]
-        click.echo(f"{one.id} {one.reason}: {one.question[:80]}")
+        say(f"{one.id} {one.reason}: {one.question[:80]}")
     done = "would be forgotten" if dry_run else "forgotten"
     click.echo(f"{len(report.units)} {done}, {report.kept} kept")  # type: ignore[attr-defined]
 
@@ -122,7 +122,7 @@ def promote(settings: Settings, unit_id: str) -> None:
     """Let a quarantined or withheld unit direct plans: you have read it."""
 
     async def work(mia: Mia) -> tuple[str, ...]:
-        return await anyio.to_thread.run_sync(mia.bank.promote, unit_id)
+        return await anyio.to_thread.run_sync(mia.bank.promote, await mia.meant(unit_id))
 
     promoted = run(settings, work)
     click.echo("\n".join(promoted) or "it may direct already")
@@ -136,10 +136,10 @@ def trace(settings: Settings, unit_id: str, json_: bool) -> None:
     """From a unit back to the runs and sources it came from."""
 
     async def work(mia: Mia) -> Trace:
-        return await anyio.to_thread.run_sync(mia.bank.trace, unit_id)
+        return await anyio.to_thread.run_sync(mia.bank.trace, await mia.meant(unit_id))
 
     found = run(settings, work)
-    click.echo(as_json(found) if json_ else trace_text(found))
+    say(as_json(found) if json_ else trace_text(found))
 
 
 def trace_text(found: Trace) -> str:
@@ -215,7 +215,7 @@ def generalise(settings: Settings, namespace: str | None, dry_run: bool, json_: 
         click.echo(as_json([unit.model_dump(mode="json") for unit in made]))
         return
     for unit in made:
-        click.echo(f"{unit.id} of {len(unit.provenance.parents)} successes: {unit.question}\n{unit.workflow}")
+        say(f"{unit.id} of {len(unit.provenance.parents)} successes: {unit.question}\n{unit.workflow}")
     click.echo(f"{len(made)} workflows {'would be ' if dry_run else ''}made")
 
 

@@ -1,8 +1,11 @@
 """What all commands share: settings from flags, printing, and errors as exit codes."""
 
+import errno
+import math
 import os
+import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -15,8 +18,9 @@ from pydantic import BaseModel
 
 from mia_skill.app import Mia, build
 from mia_skill.core.config import MiaConfig, json_or_text, load_config
-from mia_skill.core.errors import InputError, MiaError
+from mia_skill.core.errors import InputError, MiaError, UnwritableError
 from mia_skill.core.events import Event
+from mia_skill.core.writing import FULL, unwritable
 
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ANSWER_IS_NO",
     "FAILED",
+    "Number",
     "Settings",
     "as_json",
     "bar",
@@ -31,6 +36,7 @@ __all__ = [
     "json_flag",
     "offer_passages",
     "run",
+    "say",
     "text",
 ]
 
@@ -42,11 +48,28 @@ ANSWER_IS_NO = 3
 """Exit code: it was done, and the answer is no (judged not correct, doctor found a problem)."""
 
 
+UNSEEN = re.compile(
+    "\x1b(?!\\[(?:[0-2]|3[0-7])m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+"""Control signs but tab and line feed, and those that turn the direction of writing."""
+
+
 def text(value: str) -> str:
     """The type of a question or a workflow: an empty one is wrong usage."""
     if not value.strip():
         raise click.BadParameter("it is empty")
     return value
+
+
+class Number(click.FloatRange):
+    """A number in a range. `nan` lies in every range for click, and no work can be done with it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; wrong usage where it is none."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 @dataclass(frozen=True)
@@ -117,6 +140,12 @@ def offer_passages(path: Path) -> str:
     )
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print what holds texts of others (memories, pages, answers): a terminal obeys signs that nobody sees, and those
+    are written out, as JSON would. Colours stay."""
+    click.echo(UNSEEN.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text), err=err)
+
+
 def counted(count: int, one: str, more: str = "") -> str:
     """`1 unit`, `2 units`."""
     return f"{count} {one if count == 1 else more or one + 's'}"
@@ -135,8 +164,24 @@ async def show_progress(event: Event, /) -> None:
     click.secho(f"  {event.stage}: {event.message}".rstrip(": "), dim=True, err=True)
 
 
+def refuse_broken_text(words: Sequence[str], ctx: click.Context) -> None:
+    """Refuse words whose bytes are no text in this locale's encoding; files may be named so.
+
+    Raises:
+        click.UsageError: one of them is.
+    """
+    for word in words:
+        if any("\ud800" <= sign <= "\udfff" for sign in word) and not os.path.lexists(word):
+            raise click.UsageError(f"{word!a} holds bytes that are no UTF-8 text", ctx)
+
+
 class Group(click.Group):
     """Turns our errors into a message and an exit code, so no command repeats it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The words, which are all text."""
+        refuse_broken_text(args, ctx)
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -163,8 +208,11 @@ class Group(click.Group):
             click.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
             sys.exit(FAILED)
         except OSError as error:
-            # A folder that cannot be written, say; without a name it is a defect, or a closed pipe.
-            if error.filename is None:
+            # A folder that cannot be written, say; without a name it is a disk, or a defect, or a closed pipe.
+            if error.filename is None and error.errno not in FULL | {errno.EIO}:
                 raise
-            click.secho(f"{type(error).__name__}: {error.filename}: {error.strerror}", fg="red", err=True)
+            told = ": ".join(filter(None, (type(error).__name__, error.filename, error.strerror)))
+            if error.errno in FULL and error.filename is None:
+                told = f"{UnwritableError.__name__}: {unwritable('the output', error)}"
+            click.secho(told, fg="red", err=True)
             sys.exit(FAILED)

@@ -17,6 +17,7 @@ from mia_skill.cli.train_doctor import examine_training
 from mia_skill.core.config import MiaConfig
 from mia_skill.core.errors import ConfigError, InputError, MiaError
 from mia_skill.core.legacy import explain
+from mia_skill.core.shown_address import shown_address
 from mia_skill.install.finding import Finding
 from mia_skill.install.hosts import Place
 from mia_skill.install.inside import check_hosts
@@ -86,7 +87,13 @@ def look(settings: Settings) -> tuple[list[Finding], list[Finding]]:
     needed = asked_for(config)
     packages = extras()
     used = [_needed(one) for one in packages if one.part in needed - {"[web]"}]  # of that one `search` tells
-    set_up = [bank(config), *search(config), *anyio.run(check_endpoints, config), *check_hosts(place())]
+    set_up = [
+        bank(config),
+        *search(config),
+        *pictures(config),
+        *anyio.run(check_endpoints, config),
+        *check_hosts(place()),
+    ]
     return in_order([*set_up, *used, *surroundings()]), [one for one in packages if one.part not in needed]
 
 
@@ -209,7 +216,7 @@ def search(config: MiaConfig) -> list[Finding]:
 
     found = [_corpus_file(path.expanduser()) for path in config.search.corpus]
     if config.search.corpus_url is not None:
-        found = [Finding(part="corpus", state="ok", detail=f"the service {config.search.corpus_url}, not asked here")]
+        found = [_corpus_service(config.search.corpus_url)]
     if not found:
         hint = "set search.corpus to jsonl files of id, title, text (try: mia world --out world)"
         found.append(Finding(part="corpus", state="off", detail=hint))
@@ -227,6 +234,24 @@ def search(config: MiaConfig) -> list[Finding]:
     else:
         found.append(Finding(part="web", state="ok", detail=web))
     return found
+
+
+def _corpus_service(url: str) -> Finding:
+    where = shown_address(url)
+    if not url.startswith(("http://", "https://")):
+        fix = "search.corpus_url must start with http:// or https://"
+        return Finding(part="corpus", state="problem", detail=f"the service {where!r} is no address", fix=fix)
+    return Finding(part="corpus", state="ok", detail=f"the service {where}, not asked here")
+
+
+def pictures(config: MiaConfig) -> list[Finding]:
+    """The folder of one's own images, where one is set."""
+    folder = config.images.folder
+    if folder is None:
+        return []
+    if folder.expanduser().is_dir():
+        return [Finding(part="images", state="ok", detail=str(folder))]
+    return [Finding(part="images", state="problem", detail=f"{folder} is no folder", fix="correct images.folder")]
 
 
 def web_packages(config: MiaConfig) -> tuple[str, ...]:

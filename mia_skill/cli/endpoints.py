@@ -5,6 +5,7 @@ from dataclasses import replace
 from mia_skill.cli.console import Settings
 from mia_skill.core.config import EndpointConfig, MiaConfig, Role
 from mia_skill.core.errors import ConfigError, MiaError
+from mia_skill.core.shown_address import shown_address
 from mia_skill.install.finding import Finding
 
 __all__ = ["check_endpoints", "load_unnamed"]
@@ -46,7 +47,7 @@ async def _check(config: MiaConfig, endpoint: EndpointConfig, roles: list[Role])
     from mia_skill.core.openai_chat import OpenAIChat
 
     section = next(one for one in SECTIONS if getattr(config.models, one) == endpoint)
-    detail = f"{endpoint.model or 'no model named'} at {endpoint.base_url} for {', '.join(roles)}"
+    detail = f"{endpoint.model or 'no model named'} at {shown_address(endpoint.base_url)} for {', '.join(roles)}"
     try:
         chat = OpenAIChat(endpoint.model_copy(update={"timeout_s": PATIENCE_S, "max_retries": 0}))
     except ConfigError as error:

@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 import click
 
-from mia_skill.cli.console import Settings, as_json, json_flag
+from mia_skill.cli.console import Number, Settings, as_json, json_flag, say
 from mia_skill.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def evaluate() -> None:
 @click.option("--endpoint", "endpoints", multiple=True, help="Base url of one more endpoint of the same model.")
 @click.option("--judge/--no-judge", default=None, help="Grade with the judge model; default: if models.judge is set.")
 @click.option(
-    "--price", nargs=3, type=float, default=(0, 0, 0), help="Per million prompt and completion tokens, per search."
+    "--price", nargs=3, type=Number(0), default=(0, 0, 0), help="Per million prompt and completion tokens, per search."
 )
 @click.option("--world-size", default=300, show_default=True, type=click.IntRange(20, 100_000))
 @click.option("--world-seed", default=7, show_default=True)
 @click.option(
     "--recur", default=8, show_default=True, type=click.IntRange(1), help="How often a shape of a world comes back."
 )
-@click.option("--harm", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Share of lessons spoiled.")
+@click.option("--harm", default=0.0, show_default=True, type=Number(0, 1), help="Share of lessons spoiled.")
 @click.option("--ray", is_flag=True, help="Spread methods and seeds over a Ray cluster.")
 @click.pass_obj
 def run_command(settings: Settings, /, **given: Any) -> None:
@@ -104,17 +104,19 @@ def show_command(file: Path, task: str | None, json_: bool) -> None:
         held = ", ".join(sorted(path.name for path in file.glob("trace.*.jsonl"))) or "none"
         raise InputError(f"{file} is a folder: name one of the traces in it ({held})")
     rows = rows_of(file)
+    if not rows and file.stat().st_size:
+        raise InputError(f"{file} holds no whole line of a trace: it is another file, or its run was cut off at once")
     if task is None:
         if json_:
             click.echo(as_json([row.model_dump(mode="json") for row in rows]))
             return
         for row in rows:
-            click.echo(f"{row.position:5} {row.task:24} {row.status:9} {row.grade:13} {row.answer[:40]!r}")
+            say(f"{row.position:5} {row.task:24} {row.status:9} {row.grade:13} {row.answer[:40]!r}")
         return
     found = next((row for row in rows if row.task == task), None)
     if found is None:
         raise InputError(f"no question {task!r} in {file}: without one its questions are listed, each with its id")
-    click.echo(as_json(found) if json_ else told(found))
+    say(as_json(found) if json_ else told(found))
 
 
 def told(row: "Row") -> str:

@@ -10,6 +10,7 @@ import click
 from mia_skill.cli.console import Settings
 from mia_skill.core.config import load_config
 from mia_skill.core.errors import ConfigError, InputError
+from mia_skill.core.shown_address import shown_value
 from mia_skill.install.config_file import SERVER, Change, apply, plan_install, plan_uninstall
 from mia_skill.install.edit import with_entry
 from mia_skill.install.hosts import HOSTS, Host, Launch, Place
@@ -17,6 +18,9 @@ from mia_skill.install.manifest import Manifest, read_manifest
 from mia_skill.install.skills import SkillChange, copy_skills, plan_skills, remove_skills
 
 __all__ = ["install"]
+
+MASKED = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+"""How the names of variables end whose values are not shown."""
 
 
 @click.command()
@@ -110,7 +114,7 @@ def report(host: Host, change: Change, launch: Launch, manifest: Manifest, *, dr
         return
     secrets = {one.name for one in manifest.env if one.secret}
     shown = {
-        name: "********" if name in secrets or name.endswith(("KEY", "TOKEN", "SECRET", "PASSWORD")) else value
+        name: "********" if name in secrets or name.endswith(MASKED) else shown_value(value)
         for name, value in launch.env.items()
     }
     masked = launch.model_copy(update={"env": shown})

@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import ANSWER_IS_NO, Settings, json_flag, run, text
+from mia_skill.cli.console import ANSWER_IS_NO, Settings, json_flag, run, say, text
 from mia_skill.core.errors import InputError
 from mia_skill.core.types import Passage
 from mia_skill.core.verdict import Case, Claim, Label, Support, Verdict
+from mia_skill.core.writing import replacing
 from trust.report import report, report_json
 
 __all__ = ["judge", "render"]
@@ -64,7 +65,7 @@ def judge(
     case, verdict = run(settings, work)
     if html is not None:
         write_page(html, case, verdict)
-    click.echo(report_json(verdict) if json_ else render(verdict, case.answer))
+    say(report_json(verdict) if json_ else render(verdict, case.answer))
     if html is not None:
         click.echo(f"the report is in {html.absolute()}", err=json_)
     if verdict.label is not Label.CORRECT:
@@ -102,15 +103,13 @@ def write_page(path: Path, case: Case, verdict: Verdict) -> None:
     """The report as a page that needs nothing else.
 
     Raises:
-        InputError: it cannot be written.
+        UnwritableError: it cannot be written.
     """
     from mcp_server.pages import standalone
 
     page = standalone({**report(verdict), "question": case.question, "answer": case.answer})
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as cause:
-        raise InputError(f"cannot write {path}: {cause.strerror}") from None
+    with replacing(path) as out:
+        out.write(page)
 
 
 def render(verdict: Verdict, answer: str = "") -> str:

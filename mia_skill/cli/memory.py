@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TextIO
 
 import anyio.to_thread
 import click
@@ -12,13 +11,11 @@ import orjson
 
 from mia_skill.app import Mia
 from mia_skill.cli.care import COMMANDS
-from mia_skill.cli.console import ANSWER_IS_NO, Settings, as_json, bar, counted, json_flag, run, text
-from mia_skill.core.errors import InputError
-from mia_skill.core.redact import without_secrets
+from mia_skill.cli.console import Settings, as_json, bar, counted, json_flag, run, say, text
+from mia_skill.cli.intake import import_
 from mia_skill.core.types import MemoryUnit, Origin, Outcome, Provenance, Question, Status
-from retrieval.bank import AuditReport, ImportReport
-from retrieval.foreign import FOREIGN, Findings
-from retrieval.transfer import BrokenLine, unit_line
+from mia_skill.core.writing import replacing
+from retrieval.bank import AuditReport
 
 __all__ = ["memory"]
 
@@ -47,9 +44,9 @@ def search(settings: Settings, question: str, k: int, namespace: str | None, jso
         click.echo(as_json(recall))
         return
     for hit in recall.hits:
-        click.echo(f"{line(hit.unit)}\n    {hit.why}\n{indent(hit.unit.workflow)}")
+        say(f"{line(hit.unit)}\n    {hit.why}\n{indent(hit.unit.workflow)}")
     if recall.note:
-        click.echo(recall.note)
+        say(recall.note)
 
 
 @memory.command("list")
@@ -88,7 +85,7 @@ def list_(
         click.echo(as_json(page))
         return
     for unit in page.units:
-        click.echo(line(unit))
+        say(line(unit))
     click.echo(
         f"{len(page.units)} of {page.total}" + (f"; next: --cursor {page.next_cursor}" if page.next_cursor else "")
     )
@@ -99,17 +96,21 @@ def list_(
 @json_flag
 @click.pass_obj
 def show(settings: Settings, unit_id: str, json_: bool) -> None:
-    """One unit, whole."""
-    unit = run(settings, lambda mia: mia.unit(unit_id))
+    """One unit, whole. The beginning of its id will do."""
+
+    async def work(mia: Mia) -> MemoryUnit:
+        return await mia.unit(await mia.meant(unit_id))
+
+    unit = run(settings, work)
     if json_:
         click.echo(as_json(unit))
         return
-    click.echo(f"{line(unit)}\n{indent(unit.workflow)}")
+    say(f"{line(unit)}\n{indent(unit.workflow)}")
     came = unit.provenance
-    click.echo(f"    from {', '.join(came.origins)}; judged by {came.judged_by}; {unit.created_at:%Y-%m-%d}")
+    say(f"    from {', '.join(came.origins)}; judged by {came.judged_by}; {unit.created_at:%Y-%m-%d}")
     for word in unit.feedback:
         said = f"{'good' if word.good else 'bad'}{': ' if word.note else ''}{word.note}"
-        click.echo(f"    feedback {word.at:%Y-%m-%d}: {said}")
+        say(f"    feedback {word.at:%Y-%m-%d}: {said}")
 
 
 @memory.command()
@@ -145,8 +146,13 @@ def feedback(settings: Settings, unit_id: str, word: str, note: str) -> None:
     """Say that the run behind a unit was right (good) or wrong (bad).
 
     Your word decides: a unit that counted as a failure counts as a success after "good", and the other way round.
+    The beginning of its id will do.
     """
-    click.echo(line(run(settings, lambda mia: mia.feedback(unit_id, word == "good", note))))
+
+    async def work(mia: Mia) -> MemoryUnit:
+        return await mia.feedback(await mia.meant(unit_id), word == "good", note)
+
+    say(line(run(settings, work)))
 
 
 @memory.command()
@@ -154,21 +160,26 @@ def feedback(settings: Settings, unit_id: str, word: str, note: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def forget(settings: Settings, unit_ids: tuple[str, ...], yes: bool) -> None:
-    """Delete units for good. When one id is unknown, nothing is deleted."""
+    """Delete units for good. The beginnings of their ids will do; when one is unknown or may be several, nothing is
+    deleted."""
+    known = run(settings, lambda mia: looked_up(mia, unit_ids))
+    whole = tuple(unit.id for unit in known)
+    if not yes or not set(unit_ids) <= set(whole):
+        say("\n".join(line(unit) for unit in known), err=True)
     if not yes:
-        known = run(settings, lambda mia: looked_up(mia, unit_ids))
-        click.echo("\n".join(line(unit) for unit in known), err=True)
         click.confirm(f"Delete {counted(len(known), 'unit')} for good?", abort=True, err=True)
-    click.echo(f"forgot {run(settings, lambda mia: mia.forget(unit_ids))}")
+    click.echo(f"forgot {run(settings, lambda mia: mia.forget(whole))}")
 
 
 async def looked_up(mia: Mia, unit_ids: Sequence[str]) -> list[MemoryUnit]:
-    """The units of these ids, each once.
+    """The units of these ids or their beginnings, each once.
 
     Raises:
         UnknownIdError: there is no such unit.
+        AmbiguousIdError: there are several.
     """
-    return [await mia.unit(one) for one in dict.fromkeys(unit_ids)]
+    whole = [await mia.meant(one) for one in unit_ids]
+    return [await mia.unit(one) for one in dict.fromkeys(whole)]
 
 
 @memory.command()
@@ -189,106 +200,12 @@ def export(settings: Settings, file: Path | None, log: bool, vectors: bool) -> N
 def write(mia: Mia, file: Path | None, log: bool = False, vectors: bool = False) -> int:
     """The export itself. The embedder's identity is a digest: its name is for people."""
     name = {"embedder_name": mia.config.memory.embedder_model or mia.config.memory.embedder}
-    try:
-        target: nullcontext[TextIO] | TextIO = file.open("w", encoding="utf-8") if file else nullcontext(sys.stdout)
-    except OSError as cause:
-        raise InputError(f"cannot write {file}: {cause.strerror}") from None
     count = 0
-    with target as out:
+    with replacing(file) if file else nullcontext(sys.stdout) as out:
         for count, row in enumerate(mia.bank.export(log=log, vectors=vectors), 1):
             named = row | name if vectors and count == 1 else row
             out.write(orjson.dumps(named, default=str).decode() + "\n")
     return count
-
-
-@memory.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
-@click.option(
-    "--vectors",
-    is_flag=True,
-    help="Use the vectors that an export of one's own holds, if they are the configured embedder's; otherwise, and "
-    "without this, all texts are embedded.",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["mia", "mia-skill", *FOREIGN]),
-    default="mia",
-    show_default=True,
-    help="mia: an export of ours. mia-skill: memory.jsonl of the published skills mia and mia-trust. mem0: its get_all "
-    "as JSON. server-memory: the file of the reference MCP memory server. markdown: a note, or a folder of notes.",
-)
-@json_flag
-@click.pass_obj
-def import_(settings: Settings, file: Path, dry_run: bool, vectors: bool, form: str, json_: bool) -> None:
-    """Read units from an export, or procedures from another memory. Broken lines are reported with their number; the
-    others are kept. What is no procedure is left out and named. Exit code 3 when a line was broken."""
-
-    async def work(mia: Mia) -> ImportReport:
-        return await anyio.to_thread.run_sync(read_in, mia, file, form, dry_run, vectors)
-
-    report = run(settings, work)
-    if json_:
-        click.echo(as_json(report))
-    else:
-        would = "would be " if dry_run else ""
-        click.echo(
-            f"{counted(report.added, 'unit')} {would}added, {report.merged} merged, {report.known} known, "
-            f"{counted(report.pairs, 'plan pair')}"
-        )
-        if report.added:
-            told = "it informs plans, and directs them only after `mia memory promote ID`, or success of its own"
-            click.echo(f"what comes from elsewhere is quarantined: {told}", err=True)
-        if report.embedded_again:
-            why = "they are another embedder's, or not their texts'" if vectors else "`--vectors` uses them"
-            click.echo(f"{report.embedded_again} {would}embedded again, though they came with vectors: {why}", err=True)
-        for one in report.left_out:
-            click.echo(f"line {one.line} left out: {one.reason}", err=True)
-        for one in report.broken:
-            click.echo(f"line {one.line}: {one.reason}", err=True)
-    if report.broken:
-        sys.exit(ANSWER_IS_NO)
-
-
-def read_in(mia: Mia, file: Path, form: str, dry_run: bool, vectors: bool = False) -> ImportReport:
-    """The import itself, whatever the format.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        if form in FOREIGN:
-            return load_foreign(mia, file, form, dry_run)
-        return load_published(mia, file, dry_run) if form == "mia-skill" else load(mia, file, dry_run, vectors)
-    except OSError as cause:
-        raise InputError(f"cannot read {file}: {cause.strerror}") from None
-
-
-def load_foreign(mia: Mia, file: Path, form: str, dry_run: bool) -> ImportReport:
-    """Procedures of another program's memory."""
-    findings = Findings()
-    units = FOREIGN[form](file, mia.config.memory.namespace, findings)
-    report = mia.bank.import_((unit_line(without_secrets(unit)) for unit in units), dry_run=dry_run)
-    broken = (*report.broken, *findings.broken)
-    return report.model_copy(update={"broken": broken, "left_out": tuple(findings.left_out)})
-
-
-def load(mia: Mia, file: Path, dry_run: bool, vectors: bool) -> ImportReport:
-    """An export of ours."""
-    with file.open("rb") as lines:
-        return mia.bank.import_(lines, dry_run=dry_run, vectors=vectors)
-
-
-def load_published(mia: Mia, file: Path, dry_run: bool) -> ImportReport:
-    """The file of a published skill."""
-    from mia_skill.agents.published import published_units
-
-    broken: list[tuple[int, str]] = []
-    with file.open("rb") as lines:
-        units = published_units(lines, mia.config.memory.namespace, broken)
-        report = mia.bank.import_((unit_line(unit) for unit in units), dry_run=dry_run)
-    return report.model_copy(update={"broken": tuple(BrokenLine(line=at, reason=why) for at, why in broken)})
 
 
 @memory.command()
@@ -301,7 +218,7 @@ def audit(settings: Settings, json_: bool) -> None:
         return await anyio.to_thread.run_sync(mia.bank.audit)
 
     report = run(settings, work)
-    click.echo(as_json(report) if json_ else describe(report))
+    say(as_json(report) if json_ else describe(report))
 
 
 @memory.command()
@@ -317,7 +234,7 @@ def reembed(settings: Settings) -> None:
     click.echo(f"{counted(count, 'unit')} embedded again")
 
 
-for command in COMMANDS:
+for command in (import_, *COMMANDS):
     memory.add_command(command)
 
 
@@ -327,7 +244,7 @@ def line(unit: MemoryUnit) -> str:
     state = click.style(unit.outcome or "pending", fg=colour)
     if unit.status is not Status.ACTIVE:
         state += f" ({unit.status})"
-    return f"{unit.id} {state} {unit.wins}/{unit.uses} [{unit.namespace}] {unit.question[:100]}"
+    return f"{unit.id} {state} {unit.wins}/{unit.uses} [{unit.namespace}] {' '.join(unit.question.split())[:100]}"
 
 
 def indent(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mia_skill.app import Mia
-from mia_skill.cli.console import Settings, as_json, bar, json_flag
+from mia_skill.cli.console import Number, Settings, as_json, bar, json_flag
 from mia_skill.core.config import MiaConfig, Role
 from mia_skill.core.errors import ConfigError
 from mia_skill.core.json_service import JsonService
@@ -105,7 +105,7 @@ def stream() -> None:
 @click.option("--vllm", "vllm_url", default="http://127.0.0.1:8100", show_default=True, help="Its server (lora).")
 @click.option("--served", default="mia", show_default=True, help="Served name of the base model (lora).")
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--lr", default=1e-5, show_default=True, type=click.FloatRange(0, 1))
+@click.option("--lr", default=1e-5, show_default=True, type=Number(0, 1))
 @click.option("--rank", default=0, show_default=True, type=click.IntRange(0, 256), help="Of the adapter.")
 @click.option("--gpus", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes an update (verl).")
 @click.option("--trainer", help="A command that makes each update: {parent}, {groups} and {out} in it are replaced.")
@@ -119,7 +119,7 @@ def stream() -> None:
     "watched",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 0.5),
+    type=Number(0, 0.5),
     help="Share of rewarded samples after which --reward itself is tested with known answers; what it gave waits.",
 )
 @click.option("--text", "texts", multiple=True, help="Replies the rehearsal policy chooses from [yes, no].")
@@ -136,7 +136,7 @@ def stream() -> None:
     "--patience",
     default=3600.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=Number(0),
     help="Seconds after which a sample without feedback makes room for others, where there is none.",
 )
 @click.option("--host", help="Address to bind; beyond loopback a server.token is needed.")
@@ -182,6 +182,28 @@ def serve(
             service = stream_service(made, reward=judge, judge_canaries=watched, hosts=allowed_names(config.server))
             app = bearer(service, config.server)
             anyio.run(run_app, app, config.server, service.title, "/health", "auto", SEND_NEXT)
+
+
+@stream.command()
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Of the stream [<home>/stream].")
+@json_flag
+@click.pass_obj
+def compact(settings: Settings, folder: Path | None, json_: bool) -> None:
+    """Shorten the journal of a stream that is not served now: the same state, without the tokens of what was learnt.
+
+    A server does so by itself when it starts and the journal has grown.
+    """
+    from retrieval.standing import Rules
+    from training.compaction import compact
+
+    config = settings.load()
+    done = compact(folder or config.home / "stream", Rules(honest=config.trust.canary_honest))
+    if json_:
+        click.echo(as_json(done))
+        return
+    click.echo(
+        f"{done.before:,} bytes are {done.after:,} now: {done.samples} samples, {done.learnt} of them learnt from"
+    )
 
 
 @stream.command()

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from mia_skill.cli.console import Number
+
 __all__ = ["cold"]
 
 
@@ -20,10 +22,8 @@ __all__ = ["cold"]
 @click.option("--examples", default=400, show_default=True, type=click.IntRange(1), help="Of each world, at most.")
 @click.option("--steps", default=80, show_default=True, type=click.IntRange(1))
 @click.option("--batch", default=32, show_default=True, type=click.IntRange(1), help="Conversations a step.")
-@click.option("--lr", default=5e-5, show_default=True, type=click.FloatRange(0, 1))
-@click.option(
-    "--enough", default=0.05, show_default=True, type=click.FloatRange(0), help="Loss at which it ends early."
-)
+@click.option("--lr", default=5e-5, show_default=True, type=Number(0, 1))
+@click.option("--enough", default=0.05, show_default=True, type=Number(0), help="Loss at which it ends early.")
 @click.option("--device", help="cuda or cpu [cuda where there is one].")
 @click.option("--seed", default=0, show_default=True)
 def cold(roles: tuple[Any, ...], hops: tuple[int, ...], device: str | None, **sizes: Any) -> None:

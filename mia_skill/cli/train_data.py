@@ -11,6 +11,7 @@ import click
 
 from mia_skill.cli.console import Settings, as_json, json_flag
 from mia_skill.core.errors import InputError
+from mia_skill.core.writing import writing
 
 if TYPE_CHECKING:
     from training.collect import Collected
@@ -52,6 +53,9 @@ def data(settings: Settings, /, json_: bool, **given: Any) -> None:
     asked = Asked(**given)
     if bool(asked.worlds) == (asked.file is not None):
         raise InputError("give --world SEED and --dev-world SEED, or --from FILE and --dev FILE")
+    with writing(asked.out, fix="give another --out"):  # before plans are made, which takes long
+        asked.out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=asked.out).close()
     train, held = from_worlds(asked) if asked.worlds else from_files(settings, asked)
     told = written(asked, train, held)
     if json_:

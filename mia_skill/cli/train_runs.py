@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from mia_skill.core.errors import InputError
+from mia_skill.core.shown_address import shown_value
 
 __all__ = ["alternate", "executor", "export", "planner"]
 
@@ -63,7 +64,7 @@ def stage_command(stage: str, text: str) -> click.Command:
         )
         check_launch(launch)
         if dry_run:
-            click.echo(shlex.join(launch.command))
+            click.echo(shlex.join(shown_value(one) for one in launch.command))
             if launch.checkpoint is not None:
                 click.echo(f"# resumes from {launch.checkpoint}")
             return

@@ -9,7 +9,7 @@ import anyio.to_thread
 import click
 from click.core import ParameterSource
 
-from mia_skill.cli.console import Settings, as_json, json_flag
+from mia_skill.cli.console import Number, Settings, as_json, json_flag
 from mia_skill.cli.ttl_own import OWN, Own, own_options, play_own
 from mia_skill.core.config import MiaConfig
 
@@ -36,14 +36,12 @@ WORLD = ("questions", "size", "lie", "canaries", "ways")
 @click.option("--seed", "seeds", multiple=True, type=int, help="Of a world, or several [7]; of the draws [0].")
 @click.option("--batch", default=4, show_default=True, type=click.IntRange(1, 256), help="Questions an update.")
 @click.option("--width", default=4, show_default=True, type=click.IntRange(1, 16), help="Plans a question (G).")
-@click.option(
-    "--lie", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Share judged wrongly (world)."
-)
+@click.option("--lie", default=0.0, show_default=True, type=Number(0, 1), help="Share judged wrongly (world).")
 @click.option(
     "--canaries",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 0.5),
+    type=Number(0, 0.5),
     help="Share of judgments after which the judge is tested with a case of known verdict; what it taught waits "
     "(world; with --from the setting trust.canaries).",
 )

@@ -10,7 +10,7 @@ import anyio
 import click
 
 from mia_skill.app import build
-from mia_skill.cli.console import Settings, as_json
+from mia_skill.cli.console import Number, Settings, as_json
 from mia_skill.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ OPTIONS = (
     click.option(
         "--rank", default=16, show_default=True, type=click.IntRange(0, 512), help="Of the LoRA; 0: all weights."
     ),
-    click.option("--lr", type=click.FloatRange(0, 1), help=f"[{ADAPTER_LR}; all weights: {WHOLE_LR}]"),
+    click.option("--lr", type=Number(0, 1), help=f"[{ADAPTER_LR}; all weights: {WHOLE_LR}]"),
     click.option("--device", default="", help="cuda or cpu [cuda where there is one]."),
     click.option(
         "--context", default=4096, show_default=True, type=click.IntRange(256), help="Tokens of a conversation."

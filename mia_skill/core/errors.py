@@ -22,12 +22,14 @@ MiaError
 ├── ToolCallError          a model's tool call cannot be parsed
 ├── BankError              the memory bank cannot do what was asked
 │   ├── UnknownIdError          no such unit
+│   ├── AmbiguousIdError        an abbreviated id that several units have; the message lists them
 │   ├── EmbedderMismatchError   stored vectors come from another embedder; the message holds the re-embed command
 │   ├── BankCorruptError        the database or a file beside it is damaged
 │   ├── BankUnreachableError    the database server is not there, or went away
 │   └── BankUnwritableError     disk full, read-only folder or lock never released
 ├── CorpusError            a corpus file is missing or broken
 │   └── CorpusMismatchError     its index is of other files or of another embedder; the message holds the build command
+├── UnwritableError        a file or folder cannot be written; the message holds the fix
 ├── TrainingError          an update failed; the policy that is served is what it was
 └── BudgetExceeded         a limit ended the episode cleanly
 """
@@ -38,6 +40,7 @@ from typing import Literal
 
 __all__ = [
     "AddressRefused",
+    "AmbiguousIdError",
     "BankCorruptError",
     "BankError",
     "BankUnreachableError",
@@ -66,6 +69,7 @@ __all__ = [
     "ToolOutage",
     "TrainingError",
     "UnknownIdError",
+    "UnwritableError",
     "UsedUpError",
     "VisitError",
     "boundary",
@@ -206,6 +210,10 @@ class UnknownIdError(BankError):
     """No unit has this id."""
 
 
+class AmbiguousIdError(BankError):
+    """Several units have an id that is abbreviated so; nothing was done."""
+
+
 class EmbedderMismatchError(BankError):
     """The stored vectors come from another embedder; they are never mixed."""
 
@@ -229,6 +237,10 @@ class CorpusError(MiaError):
 
 class CorpusMismatchError(CorpusError):
     """A corpus index was made of other files, or with another embedder; the message holds the command that rebuilds."""
+
+
+class UnwritableError(MiaError):
+    """A file or folder cannot be written: no room, no right, no such folder."""
 
 
 class TrainingError(MiaError):

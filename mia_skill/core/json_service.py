@@ -25,6 +25,7 @@ from mia_skill.core.errors import (
     ToolOutage,
     TrainingError,
     UnknownIdError,
+    UnwritableError,
 )
 from mia_skill.core.openapi import Described, document, page
 
@@ -47,6 +48,7 @@ STATUSES: tuple[tuple[type[MiaError], int], ...] = (
     (ToolOutage, 502),
     (ConfigError, 503),
     (BankError, 503),
+    (UnwritableError, 503),
     (TrainingError, 503),
 )
 

@@ -22,6 +22,7 @@ from mia_skill.core.errors import (
     ModelUnreachableError,
 )
 from mia_skill.core.native_tools import native_turns, tools_field
+from mia_skill.core.shown_address import shown_address
 
 __all__ = ["OpenAIChat"]
 
@@ -276,10 +277,7 @@ class OpenAIChat:
 
     @property
     def _where(self) -> str:
-        """The address without a user or password in it."""
-        scheme, _, rest = self._config.base_url.partition("://")
-        host, slash, path = rest.partition("/")
-        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+        return shown_address(self._config.base_url)
 
     @contextmanager
     def _hiding(self) -> Iterator[None]:

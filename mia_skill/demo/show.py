@@ -9,6 +9,7 @@ from rich.table import Table
 
 from mia_skill.core.errors import InputError
 from mia_skill.core.verdict import Label
+from mia_skill.core.writing import writing
 from mia_skill.demo.host import Solved
 from mia_skill.demo.stage import DemoResult, Pass
 from retrieval.world import WorldQuestion
@@ -39,9 +40,16 @@ class Show:
     _seen: set[str] = field(default_factory=set, repr=False)
 
     def watch(self, name: str, number: int, question: WorldQuestion, done: Solved, right: bool) -> None:
-        """One question was played."""
-        if self.quiet:
-            return
+        """One question was played.
+
+        Raises:
+            UnwritableError: the output cannot be written.
+        """
+        if not self.quiet:
+            with writing("the output"):
+                self._tell(name, number, question, done, right)
+
+    def _tell(self, name: str, number: int, question: WorldQuestion, done: Solved, right: bool) -> None:
         if name not in self._seen:
             self._seen.add(name)
             self.console.rule(f"[bold]{name}")

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from mcp import Client, StdioServerParameters
 from mia_skill.core.errors import InputError
 from mia_skill.core.together import together
 from mia_skill.core.types import Value
+from mia_skill.core.writing import writing
 from mia_skill.demo.host import Host, Solved
 from retrieval.world import WorldQuestion, build_world, grade
 
@@ -70,11 +72,17 @@ def run_demo(
     """All passes; every figure in the result is computed from what the tools returned and the world's gold answers.
 
     `environment` is added to the server's own (model endpoints, say).
+
+    Raises:
+        UnwritableError: the temporary folder cannot be written.
+        MiaError: a tool failed, or a server.
     """
     world = build_world(seed=seed, size=size)
     stream = pick(world.questions, questions, seed, recur)
-    with tempfile.TemporaryDirectory(prefix="mia-demo-") as folder:
-        world.write(Path(folder) / "world")
+    with ExitStack() as stack:
+        with writing("the temporary folder", fix="set TMPDIR to one with room"):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mia-demo-", ignore_cleanup_errors=True))
+            world.write(Path(folder) / "world")
         passes = anyio.run(play_all, stream, Path(folder), dict(environment), Turns(PASSES, watch))
     return DemoResult(seed=seed, pages=len(world.pages), brain=brain, passes=passes)
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from verl_stage import Service, cold_start, frozen_agent, serving_world, train, write_rows
 
@@ -54,13 +55,23 @@ def sizes(model: Path, train_file: Path, out: Path, *, steps: int) -> list[str]:
     ]
 
 
+def the_page_of_the_run_shows_its_looks(out: Path, looks: list[float]) -> None:
+    lines = [orjson.loads(line) for line in (out / "log.jsonl").read_bytes().splitlines()]
+    in_order = [("look", 0), ("executor", 1), ("look", 2), ("executor", 2)]
+    assert [(line["kind"], line["step"]) for line in lines] == in_order
+    assert [line["right"] for line in lines if line["kind"] == "look"] == pytest.approx(looks, abs=1e-6)
+    page = (out / "curve.html").read_text()
+    assert "executor: reward" in page
+    assert "dots: looks at unseen questions" in page
+
+
 def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(stage: Any) -> None:
     folder, model, tasks, service = stage
     assert isinstance(service, Service)
     rows = write_rows(tasks[:8], folder / "train.parquet", service.url)
     out = folder / "run"
     service.down = 40
-    run = train(*sizes(model, rows, out, steps=2), *STAGE_1)
+    run = train(*sizes(model, rows, out, steps=2), *STAGE_1, "trainer.val_before_train=true", "trainer.test_freq=2")
     assert run.code == 0, run.log[-6000:]
     rewards = run.series("critic/score/mean")
     assert len(rewards) == 2
@@ -72,8 +83,7 @@ def test_both_stages_run_with_live_tools_resume_and_leave_a_folder_that_loads(st
     assert "answers again" in run.log
     assert max(run.series("mia/searches/mean")) > 0
     assert max(run.series("mia/tool_s/mean")) > 0
-    assert len((out / "log.jsonl").read_text().splitlines()) == 2
-    assert "executor: reward" in (out / "curve.html").read_text()
+    the_page_of_the_run_shows_its_looks(out, run.series("val-core/world/acc/mean@1"))
     drawn = curve_of(out / "tensorboard", "critic/score/mean")
     assert [step for step, _ in drawn] == [1, 2]
     assert [value for _, value in drawn] == pytest.approx(rewards, abs=1e-3)

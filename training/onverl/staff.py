@@ -8,6 +8,7 @@ from mia_skill.core.chat import ChatModel
 from mia_skill.core.config import EndpointConfig
 from mia_skill.core.errors import ConfigError
 from mia_skill.core.openai_chat import OpenAIChat
+from mia_skill.core.shown_address import shown_address
 from retrieval.remote import RemoteCorpus
 from retrieval.world import build_world
 from training.onverl.render import Builder, renderer_for
@@ -80,5 +81,7 @@ class Staff:
             limits = self.settings.services
             pooled = endpoint.model_copy(update={"max_connections": limits.calls, "max_retries": 0})
             slow = limits.model_copy(update={"call_s": endpoint.timeout_s})
-            self._chats[endpoint] = PatientChat(OpenAIChat(pooled), Patience(f"the model at {endpoint.base_url}", slow))
+            self._chats[endpoint] = PatientChat(
+                OpenAIChat(pooled), Patience(f"the model at {shown_address(endpoint.base_url)}", slow)
+            )
         return self._chats[endpoint]

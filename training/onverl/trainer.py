@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import orjson
@@ -10,8 +11,9 @@ from omegaconf import OmegaConf
 from verl.trainer.ppo.v1 import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
-from mia_skill.core.errors import BankUnwritableError, InputError, boundary
+from mia_skill.core.errors import InputError
 from mia_skill.core.types import Outcome
+from mia_skill.core.writing import writing
 from training.curve import write_curve
 from training.guards import Guard, RunStopped
 from training.onverl.outcome import KEY, reward_of
@@ -78,6 +80,19 @@ class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
         """Of the checkpoints, and of the run's own log."""
         return Path(self.config.trainer.default_local_dir)
 
+    def _validate(self) -> dict[str, float]:
+        """veRL's look at the validation questions; the page of the run shows it beside its steps."""
+        told: dict[str, float] = super()._validate()
+        shares = [float(share) for name, share in told.items() if name.startswith("val-core/") and "/acc/mean@" in name]
+        if shares:
+            keep(self.folder, {"kind": "look", "role": self.stage, "step": self.global_steps, "right": fmean(shares)})
+        return told
+
+    @property
+    def stage(self) -> str:
+        """What the run trains."""
+        return str(self.config.data.get("mia_stage", "run"))
+
     def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """veRL's figures of a step, then a look at them.
 
@@ -89,7 +104,7 @@ class GuardedTrainer(PPOTrainerSync):  # type: ignore[misc]
         metrics.update(means_of(reports))
         figures = figures_of(metrics)
         self.lost = 0
-        keep(self.folder, {"kind": str(self.config.data.get("mia_stage", "run")), "step": self.global_steps, **figures})
+        keep(self.folder, {"kind": self.stage, "step": self.global_steps, **figures})
         why = self.guard.look(figures)
         if why is None:
             return
@@ -112,7 +127,7 @@ def figures_of(metrics: Mapping[str, Any]) -> dict[str, float]:
 def keep(folder: Path, line: Mapping[str, Any]) -> None:
     """The step's figures, and the curves so far as one page."""
     log = folder / "log.jsonl"
-    with boundary(BankUnwritableError, f"writing {log}", OSError):
+    with writing(log):
         with log.open("ab") as file:
             file.write(orjson.dumps(line) + b"\n")
         write_curve(log, folder / "curve.html")
