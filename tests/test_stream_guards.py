@@ -194,6 +194,7 @@ async def test_an_update_that_fails_again_and_again_is_set_aside_and_the_stream_
     [
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed"),
         ("import sys; sys.exit('no memory left')", "no memory left"),
+        ("import sys; sys.exit(3)", "ended with 3: it said nothing on stderr; try it by hand: "),
         ("pass", "wrote no policy"),
         ("import pathlib, sys; pathlib.Path(sys.argv[1]).mkdir()", "reading what the trainer wrote"),
     ],

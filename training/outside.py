@@ -5,6 +5,7 @@ writes a new model folder is an updater. veRL's is `training.onverl.update`.
 """
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -84,7 +85,10 @@ class OutsideLearner:
             code, told = ended(command, self.limit_s)
         if code:
             why = told.decode(errors="replace").strip()[-400:]
-            raise TrainingError(f"the trainer ended with {code}: {why or 'it was killed'}")
+            silent = (
+                "it was killed" if code < 0 else f"it said nothing on stderr; try it by hand: {shlex.join(command)}"
+            )
+            raise TrainingError(f"the trainer ended with {code}: {why or silent}")
 
 
 def ended(command: Sequence[str], limit_s: float) -> tuple[int, bytes]:
