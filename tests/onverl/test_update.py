@@ -82,20 +82,25 @@ def flat(weights: dict[str, Any]) -> Any:
     return torch.cat([value.flatten() for name, value in sorted(weights.items()) if name != "lm_head.weight"])
 
 
+async def stepped(model: Path, work: Path) -> tuple[Any, Any, Any, dict[str, float], Any]:
+    """One step from the same rollouts by both: where it began, tiny's learner, veRL's policy, what each says of it."""
+    from training.tiny import Learner, load
+
+    outside = learner(model, work)
+    start: Any = outside.start()
+    groups = await mixed(start)
+    made, figures = outside.update(start, groups)
+    tiny = Learner(*load(model, "cpu"), lr=LR, sample_batch=64, context=128)
+    return start, tiny, made, figures, tiny.update(played_of(groups))
+
+
 async def test_a_step_by_verl_is_the_step_of_tiny(model: Path, tmp_path: Path) -> None:
     """Two AdamW steps from zero moments move a weight by lr x g / (|g| + 1e-8): the same but where a gradient is so
     near to zero that the rounding of another order of sums counts. The gradient's direction is compared by its norm
     before clipping and by the cosine of what moved, the weights to a hundredth of the learning rate."""
     import torch
 
-    from training.tiny import Learner, load
-
-    outside = learner(model, tmp_path)
-    start: Any = outside.start()
-    groups = await mixed(start)
-    made, figures = outside.update(start, groups)
-    tiny = Learner(*load(model, "cpu"), lr=LR, sample_batch=64, context=128)
-    stats = tiny.update(played_of(groups))
+    start, tiny, made, figures, stats = await stepped(model, tmp_path)
     before, here, there = (flat(one) for one in (start.model.state_dict(), tiny.weights(), made.model.state_dict()))
     assert (figures["rows"], figures["tokens"]) == (stats.rows, stats.tokens)
     assert stats.rows == 10
@@ -109,15 +114,7 @@ async def test_a_step_by_verl_is_the_step_of_tiny(model: Path, tmp_path: Path) -
 async def test_an_output_layer_with_weights_of_its_own_is_trained_too(tmp_path: Path) -> None:
     import torch
 
-    from training.tiny import Learner, load
-
-    model = write_llama(tmp_path / "llama")
-    outside = learner(model, tmp_path)
-    start: Any = outside.start()
-    groups = await mixed(start)
-    made, figures = outside.update(start, groups)
-    tiny = Learner(*load(model, "cpu"), lr=LR, sample_batch=64, context=128)
-    stats = tiny.update(played_of(groups))
+    start, tiny, made, figures, stats = await stepped(write_llama(tmp_path / "llama"), tmp_path)
     heads = [one["lm_head.weight"] for one in (start.model.state_dict(), tiny.weights(), made.model.state_dict())]
     before, here, there = (one.flatten() for one in heads)
     assert figures["grad_norm"] == pytest.approx(stats.grad_norm, rel=1e-4)
