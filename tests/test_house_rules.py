@@ -30,6 +30,10 @@ def test_no_module_is_longer_than_400_lines(file: Path) -> None:
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 400
 
 
+def test_the_algorithm_in_one_file_can_be_read_in_one_sitting() -> None:
+    assert len((ROOT / "training" / "tiny.py").read_text(encoding="utf-8").splitlines()) < 400
+
+
 @pytest.mark.parametrize("file", [*SOURCES, *BESIDE], ids=name_of)
 def test_no_function_is_longer_than_40_lines(file: Path) -> None:
     for node in nodes(file):

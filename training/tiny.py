@@ -100,8 +100,7 @@ class LocalSampler:
                 known = len(self.queue)
                 for _ in range(QUIET_TURNS):
                     await asyncio.sleep(0)
-            # Alike lengths share a batch, so that little of it is padding.
-            self.queue.sort(key=lambda one: len(one.prompt))
+            self.queue.sort(key=lambda one: len(one.prompt))  # alike lengths share a batch: little padding
             batch, self.queue = self.queue[: self.batch], self.queue[self.batch :]
             try:
                 written = self._write(batch)
