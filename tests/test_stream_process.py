@@ -20,7 +20,8 @@ PATIENCE_S = 60
 
 def served(home: Path, *more: str) -> tuple[subprocess.Popen[bytes], str]:
     command = [sys.executable, "-m", "mia_skill.cli", "--home", str(home), "stream", "serve", "--port", "0", *more]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ))
+    # Unbuffered: what a buffer has read ahead is lost to `communicate`.
+    process = subprocess.Popen(command, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ))
     assert process.stderr is not None
     assert select.select([process.stderr], [], [], PATIENCE_S)[0], "the server said nothing"
     line = process.stderr.readline().decode()
