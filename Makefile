@@ -99,10 +99,11 @@ test-verl: .venv-verl/.ready  ## The real veRL on a CPU: agent loops, and whole 
 	@.venv-train/bin/python tests/real/serve_smollm.py --prepare .venv-train/models/smollm2-135m --python .venv-train/bin/python
 	@touch $@
 
-verl-gpu: .venv-train/.ready  ## The Executor's GRPO in the real veRL on one GPU of 80 GB, with looks at held-out questions (15 minutes; .venv-train)
+verl-gpu: .venv-train/.ready  ## The Executor's GRPO in the real veRL on one GPU of 80 GB, with looks at held-out questions, and veRL's single turn (20 minutes; .venv-train)
 	@$(VERL_RUN) data --out verl-run/data
 	@$(VERL_RUN) cold --model .venv-train/models/smollm2-135m --out verl-run/cold --steps 11 --batch 32 --lr 5e-5
 	@$(VERL_RUN) ours --model verl-run/cold --data verl-run/data --out verl-run/ours --steps 30 --test-every 5 --lr 2e-5 $(VERL_SIZES) $(ARGS)
+	@$(VERL_RUN) stock --model verl-run/cold --data verl-run/data --out verl-run/stock --steps 3 --lr 2e-5 actor_rollout_ref.actor.ppo_mini_batch_size=16
 
 test-peers:  ## The baselines that run through their authors' packages, in an environment of their own (.venv-mem0)
 	@test -x .venv-mem0/bin/python || $(PYTHON) -m venv .venv-mem0
